@@ -1,0 +1,198 @@
+#include "calibrate/samples.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/random.h"
+
+namespace coppice {
+namespace {
+
+std::string Where(const Dataset& dataset, const Example& example) {
+  return fmt::format("{}:{}", dataset.file.string(), example.line);
+}
+
+std::string Trimmed(std::string_view text) {
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  if (begin == std::string_view::npos) return {};
+  return std::string(text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1));
+}
+
+bool IsPlainText(const std::filesystem::path& file) {
+  const std::string name = file.filename().string();
+  return name.ends_with(".txt") || name.ends_with(".txt.gz");
+}
+
+// A text file is one example; an encoder wants sentences or paragraphs.
+Dataset SplitParagraphs(const Dataset& dataset) {
+  Dataset split{dataset.file, {}};
+  const std::string& text = dataset.examples[0].text;
+  int64_t line = 1;
+  int64_t first_line = 1;
+  std::string paragraph;
+  const auto flush = [&] {
+    Example example;
+    example.text = Trimmed(paragraph);
+    example.line = first_line;
+    if (!example.text.empty()) split.examples.push_back(std::move(example));
+    paragraph.clear();
+  };
+  for (size_t begin = 0; begin < text.size(); ++line) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view row = std::string_view(text).substr(begin, end - begin);
+    if (Trimmed(row).empty()) {
+      flush();
+    } else {
+      if (paragraph.empty()) first_line = line;
+      paragraph.append(row).push_back('\n');
+    }
+    begin = end + 1;
+  }
+  flush();
+  return split;
+}
+
+void CheckLabel(const ModelSpec& spec, const Dataset& dataset, const Example& example) {
+  if (spec.task != Task::kClassification || !example.label) return;
+  const double label = *example.label;
+  if (label != std::floor(label) || label < 0 || label >= static_cast<double>(spec.labels)) {
+    ThrowBadInput({.what = "label out of range",
+                   .where = Where(dataset, example),
+                   .expected = fmt::format("an integer from 0 to {}", spec.labels - 1),
+                   .found = fmt::format("{}", label)});
+  }
+}
+
+void CheckExample(const ModelSpec& spec, const Dataset& dataset, const Example& example, bool need_labels) {
+  const bool question = spec.task == Task::kQuestionAnswering;
+  if (question != example.is_question) {
+    ThrowBadInput({.what = fmt::format("not an example of {}", TaskName(spec.task)),
+                   .where = Where(dataset, example),
+                   .expected = question ? "keys question, context, answers" : "key text",
+                   .found = example.is_question ? "question and context" : "text"});
+  }
+  CheckLabel(spec, dataset, example);
+  const bool scored = spec.task == Task::kClassification || spec.task == Task::kRegression;
+  if (need_labels && scored && !example.label) {
+    ThrowBadInput({.what = "no label", .where = Where(dataset, example),
+                   .expected = "\"label\", since the metric needs it"});
+  }
+}
+
+void CheckIds(const ModelSpec& spec, const Encoding& encoding, const std::string& where) {
+  for (const int32_t id : encoding.ids) {
+    if (id >= spec.vocabulary) {
+      ThrowBadInput({.what = "the tokenizer gives an id that the model does not have",
+                     .where = where,
+                     .expected = fmt::format("below {}", spec.vocabulary),
+                     .found = fmt::to_string(id),
+                     .hint = "tokenizer.json and the weights are of different models"});
+    }
+  }
+}
+
+Samples DrawWindows(const ModelSpec& spec, const Tokenizer& tokenizer, const Dataset& dataset,
+                    const DrawOptions& options, size_t max_length) {
+  std::vector<SquadWindow> windows = MakeSquadWindows(tokenizer, dataset, std::min(max_length, kSquadLength));
+  Samples result;
+  result.labelled = true;
+  const auto population = static_cast<int64_t>(windows.size());
+  Random random(options.seed);
+  std::vector<int64_t> chosen(windows.size());
+  std::iota(chosen.begin(), chosen.end(), 0);
+  if (options.count > 0) chosen = DrawIndices(population, options.count, options.with_replacement, &random);
+  for (const int64_t index : chosen) {
+    const SquadWindow& window = windows[static_cast<size_t>(index)];
+    CheckIds(spec, window.encoding, Where(dataset, dataset.examples[static_cast<size_t>(window.example)]));
+    result.samples.push_back({window.encoding, 0, window.start, window.end});
+    result.windows.push_back(window);
+  }
+  return result;
+}
+
+}  // namespace
+
+int64_t Samples::tokens() const {
+  int64_t sum = 0;
+  for (const Sample& sample : samples) sum += sample.tokens();
+  return sum;
+}
+
+double Samples::mean_tokens() const {
+  return samples.empty() ? 0 : static_cast<double>(tokens()) / static_cast<double>(samples.size());
+}
+
+Samples DrawSamples(const ModelSpec& spec, const Tokenizer& tokenizer, const Dataset& dataset,
+                    const DrawOptions& options, bool need_labels) {
+  const bool plain = IsPlainText(dataset.file);
+  const Dataset split = plain ? SplitParagraphs(dataset) : Dataset{};
+  const Dataset& source = plain ? split : dataset;
+  for (const Example& example : source.examples) CheckExample(spec, source, example, need_labels);
+  if (source.examples.empty()) ThrowBadInput({.what = "no examples", .where = dataset.file.string()});
+  const auto max_length = static_cast<size_t>(
+      options.max_length > 0 ? std::min(options.max_length, spec.max_tokens) : spec.max_tokens);
+  if (spec.task == Task::kQuestionAnswering) return DrawWindows(spec, tokenizer, source, options, max_length);
+  Samples result;
+  result.labelled = true;
+  Random random(options.seed);
+  std::vector<int64_t> chosen(source.examples.size());
+  std::iota(chosen.begin(), chosen.end(), 0);
+  if (options.count > 0) {
+    chosen = DrawIndices(static_cast<int64_t>(source.examples.size()), options.count, options.with_replacement, &random);
+  }
+  for (const int64_t index : chosen) {
+    const Example& example = source.examples[static_cast<size_t>(index)];
+    Sample sample;
+    sample.encoding = tokenizer.Encode(example.text, example.text_pair, max_length);
+    CheckIds(spec, sample.encoding, Where(source, example));
+    sample.label = example.label.value_or(0);
+    result.labelled = result.labelled && example.label.has_value();
+    result.samples.push_back(std::move(sample));
+  }
+  return result;
+}
+
+std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, int64_t max_tokens, at::Device device) {
+  std::vector<int64_t> order(samples.samples.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto tokens = [&](int64_t i) { return samples.samples[static_cast<size_t>(i)].tokens(); };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return tokens(a) < tokens(b); });
+  std::vector<Batch> batches;
+  for (size_t begin = 0; begin < order.size();) {
+    size_t end = begin + 1;
+    while (end < order.size() && static_cast<int64_t>(end + 1 - begin) * tokens(order[end]) <= max_tokens) ++end;
+    Batch batch;
+    const auto rows = static_cast<int64_t>(end - begin);
+    const int64_t length = std::max<int64_t>(1, tokens(order[end - 1]));
+    batch.ids = at::full({rows, length}, spec.pad_id, at::kLong);
+    batch.type_ids = at::zeros({rows, length}, at::kLong);
+    batch.mask = at::zeros({rows, length}, at::kBool);
+    auto ids = batch.ids.accessor<int64_t, 2>();
+    auto type_ids = batch.type_ids.accessor<int64_t, 2>();
+    auto mask = batch.mask.accessor<bool, 2>();
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t index = order[begin + static_cast<size_t>(row)];
+      const Encoding& encoding = samples.samples[static_cast<size_t>(index)].encoding;
+      batch.samples.push_back(index);
+      batch.padded = batch.padded || tokens(index) < length;
+      for (int64_t t = 0; t < tokens(index); ++t) {
+        ids[row][t] = encoding.ids[static_cast<size_t>(t)];
+        type_ids[row][t] = encoding.type_ids[static_cast<size_t>(t)];
+        mask[row][t] = true;
+      }
+    }
+    batch.ids = batch.ids.to(device);
+    batch.type_ids = batch.type_ids.to(device);
+    batch.mask = batch.mask.to(device);
+    batches.push_back(std::move(batch));
+    begin = end;
+  }
+  return batches;
+}
+
+}  // namespace coppice

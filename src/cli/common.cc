@@ -1,0 +1,37 @@
+#include "cli/common.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+
+namespace coppice {
+namespace {
+
+std::string Scaled(double number, std::string_view unit) {
+  constexpr std::array<const char*, 5> kPrefixes = {"", "k", "M", "G", "T"};
+  size_t step = 0;
+  while (std::abs(number) >= 1000 && step + 1 < kPrefixes.size()) {
+    number /= 1000;
+    ++step;
+  }
+  if (step == 0 && unit.empty()) return fmt::format("{:.0f}", number);
+  return fmt::format("{:.{}f} {}{}", number, step == 0 ? 0 : 1, kPrefixes[step], unit);
+}
+
+}  // namespace
+
+void AddCommonOptions(CLI::App* command, CommonOptions* options) {
+  command->add_option("--device", options->device, "cpu, cuda, cuda:N or auto")->capture_default_str();
+  command->add_option("--dtype", options->dtype, "float32, bfloat16 or auto")->capture_default_str();
+  command->add_option("--threads", options->threads, "processor threads; 0: all")->check(CLI::Range(0, 4096));
+  command->add_flag("--json", options->json, "machine-readable result on stdout");
+  command->add_flag("--quiet", options->quiet, "no progress");
+}
+
+void PrintJson(const nlohmann::ordered_json& json) { fmt::print("{}\n", json.dump(2)); }
+
+std::string Count(int64_t number) { return Scaled(static_cast<double>(number), ""); }
+std::string Bytes(int64_t bytes) { return Scaled(static_cast<double>(bytes), "B"); }
+
+}  // namespace coppice

@@ -1,0 +1,28 @@
+// Options that several subcommands share, and how results look on stdout.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace coppice {
+
+struct CommonOptions {
+  std::string device = "auto";
+  std::string dtype = "auto";
+  int threads = 0;
+  bool json = false;
+  bool quiet = false;
+};
+
+void AddCommonOptions(CLI::App* command, CommonOptions* options);
+
+void PrintJson(const nlohmann::ordered_json& json);
+
+// 12345678 -> "12.3 M"; bytes -> "47.1 MB".
+std::string Count(int64_t number);
+std::string Bytes(int64_t bytes);
+
+}  // namespace coppice

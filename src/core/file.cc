@@ -1,0 +1,244 @@
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <system_error>
+#include <utility>
+
+#include "core/error.h"
+
+namespace coppice {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string Where(const fs::path& path) { return Printable(path.string(), 500); }
+std::string Reason(int error) { return std::generic_category().message(error); }
+
+[[noreturn]] void ThrowDisk(std::string_view what, const fs::path& path, int error) {
+  const bool full = error == ENOSPC || error == EDQUOT;
+  ThrowEnvironment({.what = fmt::format("{}: {}", what, Reason(error)),
+                    .where = Where(path),
+                    .hint = full ? "free some space on that disk" : ""});
+}
+
+// Calls `create(path)` with hidden names beside `final_path` until one is free. The process id
+// keeps two runs apart; the counter, two outputs of one run or what a killed run with our id left
+// behind.
+template <typename Create>
+fs::path CreateBeside(const fs::path& final_path, std::string_view kind, Create create) {
+  constexpr int kAttempts = 100;
+  constexpr size_t kNameLimit = 200;  // the result must fit in NAME_MAX, 255
+  const std::string name = final_path.filename().string().substr(0, kNameLimit);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    fs::path path = final_path.parent_path() /
+                    fmt::format(".{}.coppice-{}-{}-{}", name, kind, ::getpid(), attempt);
+    if (create(path)) return path;
+    if (errno != EEXIST && errno != ENOTEMPTY) break;
+  }
+  ThrowDisk("cannot create it", final_path, errno);
+}
+
+void SyncFile(const fs::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) ThrowDisk("cannot open", path, errno);
+  const int failed = ::fsync(descriptor) != 0 ? errno : 0;
+  ::close(descriptor);
+  if (failed != 0) ThrowDisk("cannot write", path, failed);
+}
+
+// Makes a rename last. Best effort: not every file system lets a folder be opened or synced, and
+// the names in it are right already.
+void SyncFolder(const fs::path& path) {
+  const int descriptor = ::open(path.empty() ? "." : path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  ::fsync(descriptor);
+  ::close(descriptor);
+}
+
+void Rename(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) ThrowDisk("cannot rename to it", to, errno);
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(fs::path final_path) : final_path_(std::move(final_path)) {
+  std::error_code ignored;
+  if (fs::is_directory(final_path_, ignored)) ThrowDisk("cannot write", final_path_, EISDIR);
+  temporary_ = CreateBeside(final_path_, "tmp", [this](const fs::path& path) {
+    descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    return descriptor_ >= 0;
+  });
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::Write(const void* data, size_t size) {
+  Check(descriptor_ >= 0, "AtomicFile: Write() after Commit()");
+  const char* next = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t written = ::write(descriptor_, next, size);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) ThrowDisk("cannot write", final_path_, errno);
+    next += written;
+    size -= static_cast<size_t>(written);
+  }
+}
+
+void AtomicFile::Commit() {
+  Check(descriptor_ >= 0, "AtomicFile: Commit() twice");
+  if (::fsync(descriptor_) != 0) ThrowDisk("cannot write", final_path_, errno);
+  if (::close(std::exchange(descriptor_, -1)) != 0) ThrowDisk("cannot write", final_path_, errno);
+  Rename(temporary_, final_path_);
+  temporary_.clear();
+  SyncFolder(final_path_.parent_path());
+}
+
+void WriteFile(const fs::path& path, std::string_view text) {
+  AtomicFile file(path);
+  file.Write(text);
+  file.Commit();
+}
+
+std::string ReadFile(const fs::path& path, uint64_t limit) {
+  const auto fail = [&path](const std::string& reason) {
+    ThrowBadInput({.what = "cannot read: " + reason, .where = Where(path)});
+  };
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) fail("it is a folder");
+  std::ifstream in(path, std::ios::binary);
+  if (!in) fail(Reason(errno));
+  std::string text;
+  constexpr size_t kChunk = size_t{1} << 20;
+  while (in) {
+    const size_t size = text.size();
+    text.resize(size + kChunk);
+    in.read(text.data() + size, static_cast<std::streamsize>(kChunk));
+    if (in.bad()) fail(Reason(errno));
+    text.resize(size + static_cast<size_t>(in.gcount()));
+    if (text.size() > limit) {
+      const uint64_t found = fs::file_size(path, ignored);
+      ThrowBadInput({.what = "the file is too large",
+                     .where = Where(path),
+                     .expected = fmt::format("at most {} bytes", limit),
+                     .found = ignored ? "more" : fmt::format("{}", found)});
+    }
+  }
+  return text;
+}
+
+namespace {
+
+// Follows a symbolic link, so that Commit() replaces the folder it names and not the link; refuses
+// what can never become an output folder.
+fs::path ResolveOutput(const fs::path& given) {
+  fs::path path = given.lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "out/"
+  if (!path.has_filename() || path == "." || path.filename() == "..") {
+    ThrowUsage({.what = "cannot be the output folder",
+                .where = Where(given),
+                .hint = "name a folder of its own"});
+  }
+  std::error_code ignored;
+  if (fs::is_symlink(fs::symlink_status(path, ignored))) {
+    const fs::path target = fs::canonical(path, ignored);
+    if (!target.empty()) path = target;
+  }
+  const fs::file_status status = fs::symlink_status(path, ignored);
+  if (fs::exists(status) && !fs::is_directory(status)) {
+    ThrowUsage({.what = "cannot be the output folder",
+                .where = Where(given),
+                .expected = "a new name or a folder",
+                .found = fs::is_symlink(status) ? "a broken link" : "a file"});
+  }
+  return path;
+}
+
+// True when `folder` is the current folder or holds it: replacing it would remove far too much.
+bool HoldsCurrentFolder(const fs::path& folder) {
+  std::error_code error;
+  const fs::path current = fs::current_path(error);
+  for (fs::path at = current; !error; at = at.parent_path()) {
+    if (fs::equivalent(at, folder, error)) return true;
+    if (at == at.parent_path()) break;
+  }
+  return false;
+}
+
+// Files written by AtomicFile are on the disk already; copied ones may not be.
+void SyncTree(const fs::path& folder) {
+  std::error_code error;
+  fs::recursive_directory_iterator entries(folder, error);
+  for (; !error && entries != fs::recursive_directory_iterator(); entries.increment(error)) {
+    const fs::file_status status = entries->symlink_status(error);
+    if (fs::is_regular_file(status)) SyncFile(entries->path());
+    if (fs::is_directory(status)) SyncFolder(entries->path());
+  }
+  if (error) ThrowDisk("cannot look into it", folder, error.value());
+  SyncFolder(folder);
+}
+
+}  // namespace
+
+OutputFolder::OutputFolder(fs::path final_path, bool replace)
+    : final_path_(ResolveOutput(final_path)), replace_(replace) {
+  std::error_code error;
+  const bool filled = fs::is_directory(final_path_, error) && !fs::is_empty(final_path_, error);
+  const bool absent =
+      error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory;
+  if (error && !absent) ThrowDisk("cannot look into it", final_path_, error.value());
+  if (filled && !replace) {
+    ThrowUsage({.what = "the output folder exists and is not empty",
+                .where = Where(final_path_),
+                .hint = "give another folder, or --force to replace this one"});
+  }
+  if (filled && HoldsCurrentFolder(final_path_)) {
+    ThrowUsage({.what = "the output folder holds the current folder and cannot be replaced",
+                .where = Where(final_path_),
+                .hint = "name a folder of its own"});
+  }
+  const fs::path parent = final_path_.parent_path();
+  if (!parent.empty() && (fs::create_directories(parent, error), error)) {
+    ThrowDisk("cannot create the folder", parent, error.value());
+  }
+  temporary_ = CreateBeside(final_path_, "tmp",
+                            [](const fs::path& path) { return ::mkdir(path.c_str(), 0777) == 0; });
+}
+
+OutputFolder::~OutputFolder() {
+  std::error_code ignored;
+  if (!committed_) fs::remove_all(temporary_, ignored);
+}
+
+void OutputFolder::Commit() {
+  Check(!committed_, "OutputFolder: Commit() twice");
+  SyncTree(temporary_);
+  std::error_code error;
+  fs::path aside;
+  if (replace_ && fs::exists(final_path_, error)) {
+    aside = CreateBeside(final_path_, "old", [this](const fs::path& path) {
+      return ::rename(final_path_.c_str(), path.c_str()) == 0;
+    });
+  }
+  // Without `replace`, rename() itself refuses a folder that was filled in the meantime.
+  if (::rename(temporary_.c_str(), final_path_.c_str()) != 0) {
+    const int reason = errno;
+    if (!aside.empty()) ::rename(aside.c_str(), final_path_.c_str());
+    ThrowDisk("cannot put the new folder in place", final_path_, reason);
+  }
+  committed_ = true;
+  SyncFolder(final_path_.parent_path());
+  if (!aside.empty() && fs::remove_all(aside, error) == static_cast<std::uintmax_t>(-1)) {
+    ThrowDisk("the old folder was replaced, but cannot be removed", aside, error.value());
+  }
+}
+
+}  // namespace coppice

@@ -1,0 +1,63 @@
+// Files on disk, written so that a kill or a full disk never leaves half a file under its final name, and
+// nothing that exists is overwritten by accident.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace coppice {
+
+// A file being written: bytes go to a temporary name in the same folder; Commit() flushes, fsyncs and
+// renames. Destroyed without Commit(), it removes the temporary file. Throws Error (kEnvironment).
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path final_path);
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile();
+
+  void Write(const void* data, size_t size);
+  void Write(std::string_view text) { Write(text.data(), text.size()); }
+  void Commit();
+
+ private:
+  std::filesystem::path final_path_;
+  std::filesystem::path temporary_;
+  int descriptor_ = -1;
+};
+
+// Writes a whole small file atomically.
+void WriteFile(const std::filesystem::path& path, std::string_view text);
+
+// Reads a whole file of at most `limit` bytes. Throws Error (kBadInput) when missing, too large or unreadable.
+std::string ReadFile(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 30);
+
+// An output folder being filled: files go to a temporary sibling folder; Commit() fsyncs and renames it to
+// its final name, so that the folder appears whole or not at all. Destroyed without Commit(), it removes
+// the temporary folder. Refuses (kUsage) a final path that exists and is not an empty folder, unless
+// `replace`; a replaced folder is moved aside first and removed only after the new one is in place.
+class OutputFolder {
+ public:
+  OutputFolder(std::filesystem::path final_path, bool replace);
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+  ~OutputFolder();
+
+  const std::filesystem::path& path() const { return temporary_; }  // write files here
+  void Commit();
+
+ private:
+  std::filesystem::path final_path_;
+  std::filesystem::path temporary_;
+  bool replace_ = false;
+  bool committed_ = false;
+};
+
+// Lower-case hexadecimal SHA-256 (FIPS 180-4).
+std::string Sha256Hex(std::string_view bytes);
+std::string Sha256HexOfFile(const std::filesystem::path& path);
+
+}  // namespace coppice

@@ -1,0 +1,14 @@
+// Writes a model as a Hugging Face folder: config.json, model.safetensors (or shards), and the source folder's other files
+// unchanged.
+#pragma once
+
+#include <filesystem>
+
+#include "model/model.h"
+
+namespace coppice {
+
+// Fills the empty folder `folder`. Throws Error (kEnvironment) when the disk fails.
+void WriteHuggingFace(const Model& model, const std::filesystem::path& folder);
+
+}  // namespace coppice

@@ -1,0 +1,34 @@
+// A read-only memory mapping of a whole file. Tensors that view it share its ownership, so it is
+// unmapped when the last of them is gone.
+//
+// The mapping follows the file: when another program shortens the file meanwhile, reading the lost
+// part raises SIGBUS and ends the process. Replacing the file by a rename, as our writers do, is
+// harmless.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+
+namespace coppice {
+
+class MappedFile {
+ public:
+  // Throws Error (kBadInput) when it is missing, not a regular file, or cannot be mapped.
+  static std::shared_ptr<MappedFile> Open(const std::filesystem::path& path);
+
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+
+  const std::byte* data() const { return data_; }  // null when the file is empty
+  size_t size() const { return size_; }
+
+ private:
+  MappedFile(std::byte* data, size_t size) : data_(data), size_(size) {}
+
+  std::byte* data_;
+  size_t size_;
+};
+
+}  // namespace coppice

@@ -1,0 +1,87 @@
+#include "model/cost.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "core/error.h"
+
+namespace coppice {
+namespace {
+
+int64_t UnitMacs(const SubLayerSpec& sub, int64_t width, double tokens) {
+  const double d = static_cast<double>(width);
+  const double e = static_cast<double>(sub.width);
+  const double macs = sub.kind == UnitKind::kHead ? 4 * tokens * d * e + 2 * tokens * tokens * e : 2 * tokens * d;
+  return static_cast<int64_t>(std::ceil(macs));
+}
+
+int64_t UnitParameters(const Model& model, const SubLayerSpec& sub) {
+  int64_t count = 0;
+  for (const Slice& slice : sub.slices) {
+    const at::Tensor& tensor = model.tensors.at(slice.tensor);
+    int64_t numbers = slice.width;
+    for (int64_t axis = 0; axis < tensor.dim(); ++axis) {
+      if (axis != slice.axis) numbers *= tensor.size(axis);
+    }
+    count += numbers;
+  }
+  return count;
+}
+
+int64_t HeadMacs(const ModelSpec& spec, double tokens) {
+  const double positions = spec.task == Task::kQuestionAnswering ? tokens : 1;
+  double macs = 0;
+  for (size_t i = 0; i < spec.head.size(); ++i) {
+    const int64_t out = i + 1 == spec.head.size() ? spec.labels : spec.width;
+    macs += positions * static_cast<double>(out * spec.width);
+  }
+  return static_cast<int64_t>(std::ceil(macs));
+}
+
+}  // namespace
+
+int64_t CostTable::Dense() const {
+  int64_t cost = fixed;
+  for (size_t i = 0; i < unit.size(); ++i) cost += unit[i] * units[i];
+  return cost;
+}
+
+int64_t CostTable::Of(const Plan& plan) const {
+  Check(plan.kept.size() == unit.size(), "plan and cost table are of different models");
+  int64_t cost = fixed;
+  for (size_t i = 0; i < unit.size(); ++i) cost += unit[i] * static_cast<int64_t>(plan.kept[i].size());
+  return cost;
+}
+
+CostTable MakeCostTable(const Model& model, CostKind kind, CostScope scope, double tokens) {
+  CostTable table;
+  for (const SubLayerSpec& sub : model.spec.sub_layers) {
+    table.unit.push_back(kind == CostKind::kMacs ? UnitMacs(sub, model.spec.width, tokens)
+                                                 : UnitParameters(model, sub));
+    table.units.push_back(sub.units);
+  }
+  if (scope == CostScope::kModel) {
+    if (kind == CostKind::kMacs) {
+      table.fixed = HeadMacs(model.spec, tokens);
+    } else {
+      const int64_t blocks = table.Dense();
+      table.fixed = MeasureSize(model, tokens).parameters - blocks;
+    }
+  }
+  return table;
+}
+
+ModelSize MeasureSize(const Model& model, double tokens) {
+  ModelSize size;
+  size.macs_blocks = MakeCostTable(model, CostKind::kMacs, CostScope::kBlocks, tokens).Dense();
+  size.macs = size.macs_blocks + HeadMacs(model.spec, tokens);
+  size.parameters_blocks = MakeCostTable(model, CostKind::kParameters, CostScope::kBlocks, tokens).Dense();
+  for (const auto& [name, tensor] : model.tensors) {
+    if (tensor.is_floating_point()) size.parameters += tensor.numel();
+    size.bytes += tensor.numel() * static_cast<int64_t>(tensor.element_size());
+  }
+  return size;
+}
+
+}  // namespace coppice

@@ -1,0 +1,45 @@
+// Measured speed of models side by side: random tokens, interleaved repeats, medians.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/console.h"
+
+namespace coppice {
+
+struct BenchOptions {
+  std::vector<std::filesystem::path> models;  // the first is the baseline of the ratios
+  std::vector<int64_t> batches = {1, 32};
+  std::vector<int64_t> lengths = {128};
+  int64_t repeats = 20;       // at most; fewer when they would take over `seconds`
+  double seconds = 20;        // for one batch and length, all models together
+  std::string device = "auto";
+  std::string dtype = "auto";
+  int threads = 0;
+};
+
+// One model at one batch and length.
+struct BenchRow {
+  std::string model;
+  int64_t batch = 0;
+  int64_t length = 0;
+  int64_t repeats = 0;
+  double median_ms = 0;
+  double low_ms = 0;   // 10th percentile
+  double high_ms = 0;  // 90th percentile
+  double speedup = 1;  // the first model's median over this one's
+};
+
+struct BenchReport {
+  std::vector<BenchRow> rows;
+  std::string device, dtype;
+  int threads = 0;
+};
+
+// Runs the models in turn, round by round, so that whatever else the machine does hits all alike.
+BenchReport Bench(const BenchOptions& options, const Console& console);
+
+}  // namespace coppice

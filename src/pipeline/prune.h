@@ -1,0 +1,78 @@
+// The main job, end to end: load, calibrate, score, search, tune, shrink, write, report.
+//
+// Everything comes in by PruneOptions and goes out by PruneReport and the output folder; nothing is
+// printed on stdout here. This is also the library's front door.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/console.h"
+#include "core/plan.h"
+#include "eval/evaluate.h"
+#include "model/cost.h"
+#include "tune/tune.h"
+
+namespace coppice {
+
+// What a user asks for; the defaults are those of the command line.
+struct PruneOptions {
+  std::filesystem::path model;
+  std::filesystem::path data;
+  std::filesystem::path out;
+  bool replace = false;              // --force
+  CostKind budget = CostKind::kMacs;
+  CostScope scope = CostScope::kBlocks;
+  double keep = 1;                   // share that stays, in (0, 1]
+  std::optional<double> at_length;   // tokens at which MACs are counted; the calibration mean without it
+  std::string method = "fisher";
+  bool as_published = false;
+  bool uniform = false;
+  int64_t samples = 2048;
+  int64_t length = 0;                // tokens a sample; 0: 128, question answering 384
+  uint64_t seed = 0;
+  std::optional<std::string> repair;  // the method's own without it
+  std::filesystem::path eval;        // empty: no evaluation
+  std::filesystem::path plan;        // empty: search
+  std::string device = "auto";
+  std::string dtype = "auto";
+  int threads = 0;
+};
+
+// Seconds of each stage.
+struct StageSeconds {
+  double load = 0, calibrate = 0, score = 0, search = 0, tune = 0, shrink = 0, write = 0, total = 0;
+};
+
+struct PruneReport {
+  PruneOptions options;
+  double tokens = 0;  // length at which MACs are counted
+  double kept = 0;    // share of the budget's cost that the plan has
+  ModelSize before, after;
+  StageSeconds seconds;
+  Plan plan;
+  std::vector<std::string> sub_layers;  // output projection of each
+  std::vector<int64_t> units;           // of each, before
+  std::vector<TuneRecord> repairs;
+  int64_t samples = 0, calibration_tokens = 0, swaps = 0;
+  bool sampled_labels = false;
+  double calibration_loss = 0;
+  double kept_score = 0, total_score = 0;  // sums of the search's scores
+  std::optional<Metric> eval_before, eval_after;
+  int64_t peak_memory_bytes = 0;
+  std::string device, dtype, data_sha256, model_sha256;
+};
+
+// Throws Error; leaves nothing behind when it does.
+PruneReport Prune(const PruneOptions& options, const Console& console);
+
+// The machine-readable result on stdout (--json).
+nlohmann::ordered_json ResultJson(const PruneReport& report);
+
+// The record written into the folder as coppice.json: plan, scores' summary, budget, options, versions.
+nlohmann::ordered_json RecordJson(const PruneReport& report);
+
+}  // namespace coppice

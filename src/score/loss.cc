@@ -1,0 +1,82 @@
+#include "score/loss.h"
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+#include "core/random.h"
+
+namespace coppice {
+namespace {
+
+// Index drawn from softmax(logits); one row, on the CPU.
+int64_t DrawClass(const at::Tensor& logits, Random* random) {
+  const at::Tensor cumulative = at::cumsum(at::softmax(logits.to(at::kDouble), 0), 0);
+  const double point = random->Uniform();
+  const int64_t drawn = at::searchsorted(cumulative, point, /*out_int32=*/false, /*right=*/true).item<int64_t>();
+  return std::min(drawn, logits.size(0) - 1);
+}
+
+at::Tensor DrawTargets(Task task, const at::Tensor& output, const Batch& batch, uint64_t seed) {
+  const at::Tensor logits = output.detach().to(at::kCPU, at::kFloat);
+  std::vector<at::Tensor> rows;
+  for (int64_t row = 0; row < batch.rows(); ++row) {
+    Random random(seed, 1 + static_cast<uint64_t>(batch.samples[static_cast<size_t>(row)]));
+    const at::Tensor one = logits[row];
+    if (task == Task::kClassification) {
+      rows.push_back(at::scalar_tensor(DrawClass(one, &random), at::kLong));
+    } else if (task == Task::kQuestionAnswering) {
+      const int64_t start = DrawClass(one.select(1, 0), &random);
+      const int64_t end = DrawClass(one.select(1, 1), &random);
+      rows.push_back(at::stack({at::scalar_tensor(start, at::kLong), at::scalar_tensor(end, at::kLong)}));
+    } else {
+      at::Tensor noisy = one.clone().contiguous();
+      float* values = noisy.data_ptr<float>();
+      for (int64_t i = 0; i < noisy.numel(); ++i) values[i] += static_cast<float>(random.Normal());
+      rows.push_back(task == Task::kRegression ? noisy.squeeze() : noisy);
+    }
+  }
+  return at::stack(rows).to(output.device());
+}
+
+}  // namespace
+
+at::Tensor MakeTargets(const ModelSpec& spec, const Samples& samples, const Batch& batch, const at::Tensor& output,
+                       LabelSource source, uint64_t seed) {
+  if (source == LabelSource::kModel) return DrawTargets(spec.task, output, batch, seed);
+  const bool classes = spec.task == Task::kClassification;
+  const bool spans = spec.task == Task::kQuestionAnswering;
+  Check(spec.task != Task::kNone, "an embedding has no labels");
+  std::vector<double> numbers;
+  for (const int64_t index : batch.samples) {
+    const Sample& sample = samples.samples[static_cast<size_t>(index)];
+    if (spans) {
+      numbers.push_back(static_cast<double>(sample.start));
+      numbers.push_back(static_cast<double>(sample.end));
+    } else {
+      numbers.push_back(sample.label);
+    }
+  }
+  at::Tensor targets = at::tensor(numbers, at::kDouble).to(classes || spans ? at::kLong : at::kFloat);
+  if (spans) targets = targets.view({batch.rows(), 2});
+  return targets.to(output.device());
+}
+
+at::Tensor SampleLosses(Task task, const at::Tensor& output, const at::Tensor& targets) {
+  const auto entropy = [](const at::Tensor& logits, const at::Tensor& classes) {
+    return at::nll_loss(at::log_softmax(logits, 1), classes, {}, at::Reduction::None);
+  };
+  switch (task) {
+    case Task::kClassification:
+      return entropy(output, targets);
+    case Task::kRegression:
+      return at::square(output.squeeze(1) - targets);
+    case Task::kQuestionAnswering:
+      return (entropy(output.select(2, 0), targets.select(1, 0)) + entropy(output.select(2, 1), targets.select(1, 1))) / 2;
+    case Task::kNone:
+      return at::square(output - targets).sum(1) / 2;
+  }
+  Check(false, "unknown task");
+  return {};
+}
+
+}  // namespace coppice

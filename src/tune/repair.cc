@@ -1,0 +1,115 @@
+#include "tune/repair.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+
+namespace coppice {
+namespace {
+
+constexpr double kLargestRidge = 1e6;
+
+// Moments about the means, so that the solve leaves the means to the bias.
+struct Centred {
+  at::Tensor gram;   // (I, I)
+  at::Tensor cross;  // (I, D)
+  at::Tensor input_mean;     // (I)
+  at::Tensor residual_mean;  // (D)
+};
+
+Centred Centre(const Moments& m) {
+  const auto count = static_cast<double>(m.tokens);
+  const at::Tensor input_mean = m.input_sum / count;
+  const at::Tensor residual_mean = m.residual_sum / count;
+  return {m.gram - at::outer(m.input_sum, input_mean), m.cross - at::outer(m.input_sum, residual_mean), input_mean,
+          residual_mean};
+}
+
+// Solves (matrix + ridge * mean(diag) * Id) x = right, raising the ridge until the matrix is positive definite.
+at::Tensor SolveDamped(const at::Tensor& matrix, const at::Tensor& right, double* ridge) {
+  const double scale = std::max(matrix.diagonal().mean().item<double>(), 1e-300);
+  for (double g = *ridge; g <= kLargestRidge; g = std::max(10 * g, 1e-8)) {
+    at::Tensor damped = matrix.clone();
+    damped.diagonal().add_(g * scale);
+    const auto [factor, failed] = at::linalg_cholesky_ex(damped);
+    if (failed.item<int64_t>() != 0) continue;
+    *ridge = g;
+    return at::cholesky_solve(right, factor);
+  }
+  *ridge = INFINITY;  // nothing sensible: no change
+  return at::zeros_like(right);
+}
+
+// Energy of the residual that the repair takes away, as a share: with y = X dW + db the new residual is R - y.
+double Explained(const Moments& m, const at::Tensor& weight_change, const at::Tensor& bias_change) {
+  const auto count = static_cast<double>(m.tokens);
+  const double cross = (weight_change * m.cross).sum().item<double>() +
+                       at::dot(bias_change, m.residual_sum).item<double>();
+  const at::Tensor shift = at::mv(weight_change.t(), m.input_sum);  // (D) sum over tokens of X dW
+  const double square = (at::mm(m.gram, weight_change) * weight_change).sum().item<double>() +
+                        2 * at::dot(shift, bias_change).item<double>() +
+                        count * bias_change.square().sum().item<double>();
+  return m.residual_energy > 0 ? (2 * cross - square) / m.residual_energy : 0;
+}
+
+RepairResult Finish(const Moments& m, const Centred& c, const at::Tensor& weight_change, double ridge) {
+  RepairResult result;
+  result.weight_change = weight_change;
+  result.bias_change = c.residual_mean - at::mv(weight_change.t(), c.input_mean);
+  result.explained = Explained(m, result.weight_change, result.bias_change);
+  result.damping = ridge;
+  return result;
+}
+
+}  // namespace
+
+RepairResult SolveBias(const Moments& moments) {
+  const Centred centred = Centre(moments);
+  return Finish(moments, centred, at::zeros_like(moments.cross), 0);
+}
+
+RepairResult SolveLeastSquares(const Moments& moments, double ridge) {
+  if (moments.gram.size(0) == 0) return SolveBias(moments);
+  const Centred centred = Centre(moments);
+  const at::Tensor change = SolveDamped(centred.gram, centred.cross, &ridge);
+  return Finish(moments, centred, change, ridge);
+}
+
+RepairResult SolveScales(const Moments& moments, const at::Tensor& weight, int64_t width, double ridge) {
+  if (moments.gram.size(0) == 0) return SolveBias(moments);
+  const Centred centred = Centre(moments);
+  const int64_t units = moments.gram.size(0) / width;
+  const at::Tensor w = weight.to(moments.gram.device(), at::kDouble);  // (I, D)
+  const at::Tensor normal = (at::mm(w, w.t()) * centred.gram).view({units, width, units, width}).sum({1, 3});
+  const at::Tensor right = (w * centred.cross).sum(1).view({units, width}).sum(1, /*keepdim=*/true);
+  const at::Tensor change = SolveDamped(normal, right, &ridge).repeat_interleave(width, 0);  // (I, 1)
+  return Finish(moments, centred, w * change, ridge);
+}
+
+Repair ParseRepair(const std::string& name) {
+  for (const Repair repair : {Repair::kNone, Repair::kBias, Repair::kScales, Repair::kLeastSquares}) {
+    if (RepairName(repair) == name) return repair;
+  }
+  ThrowUsage({.what = "unknown repair", .where = "--repair", .expected = "none, bias, scales or least-squares",
+              .found = name});
+}
+
+std::string RepairName(Repair repair) {
+  switch (repair) {
+    case Repair::kNone:
+      return "none";
+    case Repair::kBias:
+      return "bias";
+    case Repair::kScales:
+      return "scales";
+    case Repair::kLeastSquares:
+      return "least-squares";
+  }
+  Check(false, "unknown repair");
+  return {};
+}
+
+}  // namespace coppice

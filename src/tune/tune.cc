@@ -1,0 +1,168 @@
+#include "tune/tune.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "model/forward.h"
+#include "tune/published_tuning.h"
+
+namespace coppice {
+namespace {
+
+// Unit inputs of one sub-layer kept between the two passes, at most; beyond it they are computed again.
+constexpr int64_t kKeptInputBytes = int64_t{1} << 30;
+
+// A batch and where the two streams stand in it.
+struct Streams {
+  Batch batch;
+  AttentionContext context;
+  at::Tensor teacher;  // (B, T, D) float32
+  at::Tensor student;  // (B, T, D) float32
+  at::Tensor inputs;   // (B, T, I) the student's unit inputs, or undefined
+};
+
+std::vector<Streams> StartStreams(const Network& teacher, const Samples& samples, int64_t batch_tokens) {
+  std::vector<Streams> streams;
+  for (Batch& batch : MakeBatches(samples, teacher.spec, batch_tokens, teacher.compute.device)) {
+    const at::Tensor hidden = Embed(teacher, batch);
+    AttentionContext context = MakeContext(teacher, batch);
+    streams.push_back({std::move(batch), std::move(context), hidden, hidden, {}});
+  }
+  return streams;
+}
+
+// Rows of (B, T, n) that take part in a fit: real tokens, or first tokens only.
+at::Tensor FitRows(const Batch& batch, const at::Tensor& x, bool first_only) {
+  if (first_only) return x.select(1, 0);
+  return batch.padded ? x.index({batch.mask}) : x.flatten(0, 1);
+}
+
+// First pass over a sub-layer: the moments of the fit; the teacher's stream moves on.
+Moments Accumulate(const Network& teacher, const Network& student, size_t index, bool first_only, bool keep_inputs,
+                   std::vector<Streams>* streams) {
+  const SubLayer& wanted = teacher.sub_layers[index];
+  const SubLayer& present = student.sub_layers[index];
+  Moments moments;
+  for (Streams& s : *streams) {
+    const at::Tensor target = Project(wanted, UnitInputs(teacher, wanted, s.teacher, s.context));
+    const at::Tensor inputs = UnitInputs(student, present, s.student, s.context);
+    const at::Tensor residual = (s.teacher + target) - (s.student + Project(present, inputs));
+    moments.Add(FitRows(s.batch, inputs, first_only), FitRows(s.batch, residual, first_only));
+    s.teacher = AddNorm(teacher, wanted, s.teacher, target);
+    if (keep_inputs) s.inputs = inputs;
+  }
+  return moments;
+}
+
+// Second pass: the student's stream moves on through the repaired sub-layer.
+void Advance(const Network& student, size_t index, std::vector<Streams>* streams) {
+  const SubLayer& sub = student.sub_layers[index];
+  for (Streams& s : *streams) {
+    const at::Tensor inputs = s.inputs.defined() ? s.inputs : UnitInputs(student, sub, s.student, s.context);
+    s.student = AddNorm(student, sub, s.student, Project(sub, inputs));
+    s.inputs.reset();
+  }
+}
+
+RepairResult Solve(const Moments& moments, const at::Tensor& weight, const SubLayer& sub, const TuneOptions& options,
+                   TuneRecord* record) {
+  record->repair = options.repair;
+  const auto needed = static_cast<int64_t>(options.tokens_per_input * static_cast<double>(sub.units * sub.width));
+  if (options.repair == Repair::kLeastSquares && moments.tokens < needed) {
+    record->repair = Repair::kScales;
+    record->note = fmt::format("{} tokens are too few for least squares, which wants {}", moments.tokens, needed);
+  }
+  switch (record->repair) {
+    case Repair::kLeastSquares:
+      return SolveLeastSquares(moments, options.ridge);
+    case Repair::kScales:
+      return SolveScales(moments, weight, sub.width, options.ridge);
+    case Repair::kBias:
+      return SolveBias(moments);
+    case Repair::kNone:
+      break;
+  }
+  return {at::zeros_like(moments.cross), at::zeros_like(moments.residual_sum), 0, 0};
+}
+
+// The published rules: no bias, layer 0's attention left alone, everything after a failure left alone.
+RepairResult SolvePublished(const Moments& moments, const at::Tensor& weight, const SubLayer& sub, size_t index,
+                            bool* stopped, TuneRecord* record) {
+  RepairResult result{at::zeros_like(moments.cross), at::zeros_like(moments.residual_sum), 0, 0};
+  record->repair = Repair::kNone;
+  if (index == 0) {
+    record->note = "the published tuning skips the first attention";
+    return result;
+  }
+  if (*stopped) {
+    record->note = "the published tuning stopped before";
+    return result;
+  }
+  const PublishedScales solved = SolvePublishedScales(moments, weight, sub.kind, sub.width);
+  if (!solved.accepted) {
+    *stopped = true;
+    record->note = "the published tuning stops here: " + solved.reason;
+    return result;
+  }
+  record->repair = Repair::kScales;
+  const at::Tensor change = (solved.scales - 1).repeat_interleave(sub.width).unsqueeze(1);
+  result.weight_change = weight.to(at::kCPU, at::kDouble) * change;
+  return result;
+}
+
+}  // namespace
+
+TuneResult Tune(const Network& teacher, const Model& model, const Samples& samples, const TuneOptions& options,
+                const Console& console) {
+  at::NoGradGuard no_gradients;
+  Network student = Bind(model, teacher.compute);
+  Check(teacher.sub_layers.size() == student.sub_layers.size(), "teacher and student differ in layers");
+  TuneResult result;
+  std::vector<Streams> streams = StartStreams(teacher, samples, options.batch_tokens);
+  const size_t count = student.sub_layers.size();
+  const bool pooled = student.spec.task == Task::kClassification || student.spec.task == Task::kRegression;
+  bool stopped = false;
+  Progress progress(console, "repair", static_cast<int64_t>(count));
+  for (size_t i = 0; i < count; ++i) {
+    SubLayer& sub = student.sub_layers[i];
+    const SubLayerSpec& spec = student.spec.sub_layers[i];
+    const bool first_only = options.published && pooled && i + 1 == count;
+    const int64_t input_bytes = samples.tokens() * sub.units * sub.width *
+                                static_cast<int64_t>(c10::elementSize(student.compute.dtype));
+    const Moments moments = Accumulate(teacher, student, i, first_only, input_bytes <= kKeptInputBytes, &streams);
+    TuneRecord record;
+    record.output = spec.output;
+    // The change is added to the weights as the file has them, not as the compute dtype rounds them.
+    const at::Tensor weight = model.tensors.at(spec.output + ".weight").to(teacher.compute.device, at::kDouble).t();
+    const at::Tensor bias = model.tensors.at(spec.output + ".bias").to(teacher.compute.device, at::kDouble);
+    const RepairResult repair = options.published ? SolvePublished(moments, weight, sub, i, &stopped, &record)
+                                                  : Solve(moments, weight, sub, options, &record);
+    record.explained = repair.explained;
+    record.damping = repair.damping;
+    if (record.repair != Repair::kNone) {
+      const at::Tensor new_weight = (weight + repair.weight_change.to(weight.device())).t().to(at::kFloat).contiguous();
+      const at::Tensor new_bias = (bias + repair.bias_change.to(weight.device())).to(at::kFloat);
+      result.tensors[spec.output + ".weight"] = new_weight.to(at::kCPU);
+      result.tensors[spec.output + ".bias"] = new_bias.to(at::kCPU);
+      sub.out = {new_weight.to(student.compute.dtype), new_bias.to(student.compute.dtype)};
+    }
+    result.records.push_back(std::move(record));
+    Advance(student, i, &streams);
+    progress.Step();
+  }
+  return result;
+}
+
+Model WithTensors(const Model& model, const std::map<std::string, at::Tensor>& tensors) {
+  Model changed = model;
+  for (const auto& [name, tensor] : tensors) {
+    at::Tensor& old = changed.tensors.at(name);
+    Check(old.sizes().equals(tensor.sizes()), "repaired tensor has another shape: " + name);
+    old = tensor.to(old.scalar_type());
+  }
+  return changed;
+}
+
+}  // namespace coppice
