@@ -68,7 +68,8 @@ void CheckLabel(const ModelSpec& spec, const Dataset& dataset, const Example& ex
   }
 }
 
-void CheckExample(const ModelSpec& spec, const Dataset& dataset, const Example& example, bool need_labels) {
+void CheckExample(const ModelSpec& spec, const Dataset& dataset, const Example& example,
+                  bool need_labels) {
   const bool question = spec.task == Task::kQuestionAnswering;
   if (question != example.is_question) {
     ThrowBadInput({.what = fmt::format("not an example of {}", TaskName(spec.task)),
@@ -79,7 +80,8 @@ void CheckExample(const ModelSpec& spec, const Dataset& dataset, const Example& 
   CheckLabel(spec, dataset, example);
   const bool scored = spec.task == Task::kClassification || spec.task == Task::kRegression;
   if (need_labels && scored && !example.label) {
-    ThrowBadInput({.what = "no label", .where = Where(dataset, example),
+    ThrowBadInput({.what = "no label",
+                   .where = Where(dataset, example),
                    .expected = "\"label\", since the metric needs it"});
   }
 }
@@ -98,17 +100,20 @@ void CheckIds(const ModelSpec& spec, const Encoding& encoding, const std::string
 
 Samples DrawWindows(const ModelSpec& spec, const Tokenizer& tokenizer, const Dataset& dataset,
                     const DrawOptions& options, size_t max_length) {
-  std::vector<SquadWindow> windows = MakeSquadWindows(tokenizer, dataset, std::min(max_length, kSquadLength));
+  std::vector<SquadWindow> windows =
+      MakeSquadWindows(tokenizer, dataset, std::min(max_length, kSquadLength));
   Samples result;
   result.labelled = true;
   const auto population = static_cast<int64_t>(windows.size());
   Random random(options.seed);
   std::vector<int64_t> chosen(windows.size());
   std::iota(chosen.begin(), chosen.end(), 0);
-  if (options.count > 0) chosen = DrawIndices(population, options.count, options.with_replacement, &random);
+  if (options.count > 0)
+    chosen = DrawIndices(population, options.count, options.with_replacement, &random);
   for (const int64_t index : chosen) {
     const SquadWindow& window = windows[static_cast<size_t>(index)];
-    CheckIds(spec, window.encoding, Where(dataset, dataset.examples[static_cast<size_t>(window.example)]));
+    CheckIds(spec, window.encoding,
+             Where(dataset, dataset.examples[static_cast<size_t>(window.example)]));
     result.samples.push_back({window.encoding, 0, window.start, window.end});
     result.windows.push_back(window);
   }
@@ -133,17 +138,20 @@ Samples DrawSamples(const ModelSpec& spec, const Tokenizer& tokenizer, const Dat
   const Dataset split = plain ? SplitParagraphs(dataset) : Dataset{};
   const Dataset& source = plain ? split : dataset;
   for (const Example& example : source.examples) CheckExample(spec, source, example, need_labels);
-  if (source.examples.empty()) ThrowBadInput({.what = "no examples", .where = dataset.file.string()});
+  if (source.examples.empty())
+    ThrowBadInput({.what = "no examples", .where = dataset.file.string()});
   const auto max_length = static_cast<size_t>(
       options.max_length > 0 ? std::min(options.max_length, spec.max_tokens) : spec.max_tokens);
-  if (spec.task == Task::kQuestionAnswering) return DrawWindows(spec, tokenizer, source, options, max_length);
+  if (spec.task == Task::kQuestionAnswering)
+    return DrawWindows(spec, tokenizer, source, options, max_length);
   Samples result;
   result.labelled = true;
   Random random(options.seed);
   std::vector<int64_t> chosen(source.examples.size());
   std::iota(chosen.begin(), chosen.end(), 0);
   if (options.count > 0) {
-    chosen = DrawIndices(static_cast<int64_t>(source.examples.size()), options.count, options.with_replacement, &random);
+    chosen = DrawIndices(static_cast<int64_t>(source.examples.size()), options.count,
+                         options.with_replacement, &random);
   }
   for (const int64_t index : chosen) {
     const Example& example = source.examples[static_cast<size_t>(index)];
@@ -157,15 +165,19 @@ Samples DrawSamples(const ModelSpec& spec, const Tokenizer& tokenizer, const Dat
   return result;
 }
 
-std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, int64_t max_tokens, at::Device device) {
+std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, int64_t max_tokens,
+                               at::Device device) {
   std::vector<int64_t> order(samples.samples.size());
   std::iota(order.begin(), order.end(), 0);
   const auto tokens = [&](int64_t i) { return samples.samples[static_cast<size_t>(i)].tokens(); };
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return tokens(a) < tokens(b); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return tokens(a) < tokens(b); });
   std::vector<Batch> batches;
   for (size_t begin = 0; begin < order.size();) {
     size_t end = begin + 1;
-    while (end < order.size() && static_cast<int64_t>(end + 1 - begin) * tokens(order[end]) <= max_tokens) ++end;
+    while (end < order.size() &&
+           static_cast<int64_t>(end + 1 - begin) * tokens(order[end]) <= max_tokens)
+      ++end;
     Batch batch;
     const auto rows = static_cast<int64_t>(end - begin);
     const int64_t length = std::max<int64_t>(1, tokens(order[end - 1]));

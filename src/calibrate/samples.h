@@ -1,4 +1,5 @@
-// Examples as a model reads them: token ids and what the loss needs, drawn with a seed, batched by length.
+// Examples as a model reads them: token ids and what the loss needs, drawn with a seed, batched by
+// length.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,8 @@ namespace coppice {
 
 struct Sample {
   Encoding encoding;
-  double label = 0;      // class number or regression value
-  int64_t start = 0;     // question answering: gold token positions
+  double label = 0;   // class number or regression value
+  int64_t start = 0;  // question answering: gold token positions
   int64_t end = 0;
   int64_t tokens() const { return static_cast<int64_t>(encoding.ids.size()); }
 };
@@ -35,13 +36,16 @@ struct DrawOptions {
   int64_t max_length = 0;  // tokens a sample at most; 0: the model's longest input
 };
 
-// Tokenizes what is drawn. Text of a .txt file is cut into paragraphs (at blank lines), each a sample.
-// Throws Error (kBadInput) naming file and line for examples that do not fit the task: no context for question answering, a
-// label that is not a class of the model, an id beyond the vocabulary. With `need_labels`, a missing label is an error.
+// Tokenizes what is drawn. Text of a .txt file is cut into paragraphs (at blank lines), each a
+// sample. Throws Error (kBadInput) naming file and line for examples that do not fit the task: no
+// context for question answering, a label that is not a class of the model, an id beyond the
+// vocabulary. With `need_labels`, a missing label is an error.
 Samples DrawSamples(const ModelSpec& spec, const Tokenizer& tokenizer, const Dataset& dataset,
                     const DrawOptions& options, bool need_labels);
 
-// Batches of at most `max_tokens` padded tokens (one sample at least), shortest samples first, on `device`.
-std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, int64_t max_tokens, at::Device device);
+// Batches of at most `max_tokens` padded tokens (one sample at least), shortest samples first, on
+// `device`.
+std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, int64_t max_tokens,
+                               at::Device device);
 
 }  // namespace coppice

@@ -1,9 +1,8 @@
-// The subcommands. Each has a setup function that binds options to a struct and a run function that takes the
-// struct; main() only parses and catches. stdout carries the result alone.
+// The subcommands. Each has a setup function that binds options to a struct and a run function that
+// takes the struct; main() only parses and catches. stdout carries the result alone.
 #pragma once
 
 #include <CLI/CLI.hpp>
-
 #include <functional>
 
 namespace coppice {

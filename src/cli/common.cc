@@ -22,9 +22,12 @@ std::string Scaled(double number, std::string_view unit) {
 }  // namespace
 
 void AddCommonOptions(CLI::App* command, CommonOptions* options) {
-  command->add_option("--device", options->device, "cpu, cuda, cuda:N or auto")->capture_default_str();
-  command->add_option("--dtype", options->dtype, "float32, bfloat16 or auto")->capture_default_str();
-  command->add_option("--threads", options->threads, "processor threads; 0: all")->check(CLI::Range(0, 4096));
+  command->add_option("--device", options->device, "cpu, cuda, cuda:N or auto")
+      ->capture_default_str();
+  command->add_option("--dtype", options->dtype, "float32, bfloat16 or auto")
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "processor threads; 0: all")
+      ->check(CLI::Range(0, 4096));
   command->add_flag("--json", options->json, "machine-readable result on stdout");
   command->add_flag("--quiet", options->quiet, "no progress");
 }

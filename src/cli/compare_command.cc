@@ -31,21 +31,29 @@ void Run(CompareCommand command) {
   command.measure.dtype = command.common.dtype;
   command.measure.threads = command.common.threads;
   command.measure.labels_optional = true;
-  const PairMeasurement pair = MeasurePair(command.reference, command.other, command.measure, Console(command.common.quiet));
+  const PairMeasurement pair =
+      MeasurePair(command.reference, command.other, command.measure, Console(command.common.quiet));
   const Comparison& c = pair.comparison;
-  const nlohmann::ordered_json json = {{"max_difference", c.max_difference}, {"mean_difference", c.mean_difference},
-                                       {"kl", OrNull(c.kl)},                 {"agreement", OrNull(c.agreement)},
-                                       {"cosine", OrNull(c.cosine)},         {"first", MetricJson(pair.first)},
-                                       {"second", MetricJson(pair.second)},  {"examples", pair.first.examples},
-                                       {"tokens", pair.first.tokens},        {"device", pair.first.device},
+  const nlohmann::ordered_json json = {{"max_difference", c.max_difference},
+                                       {"mean_difference", c.mean_difference},
+                                       {"kl", OrNull(c.kl)},
+                                       {"agreement", OrNull(c.agreement)},
+                                       {"cosine", OrNull(c.cosine)},
+                                       {"first", MetricJson(pair.first)},
+                                       {"second", MetricJson(pair.second)},
+                                       {"examples", pair.first.examples},
+                                       {"tokens", pair.first.tokens},
+                                       {"device", pair.first.device},
                                        {"dtype", pair.first.dtype}};
   if (command.common.json) return PrintJson(json);
-  fmt::print("largest difference  {:.6g}\nmean difference     {:.6g}\n", c.max_difference, c.mean_difference);
+  fmt::print("largest difference  {:.6g}\nmean difference     {:.6g}\n", c.max_difference,
+             c.mean_difference);
   if (c.kl) fmt::print("mean KL             {:.6g} nats\n", *c.kl);
   if (c.agreement) fmt::print("agreement           {:.4f}\n", *c.agreement);
   if (c.cosine) fmt::print("mean cosine         {:.6f}\n", *c.cosine);
   if (pair.first.metric && pair.second.metric) {
-    fmt::print("{:<19} {:.4f} and {:.4f}\n", pair.first.metric->name, pair.first.metric->value, pair.second.metric->value);
+    fmt::print("{:<19} {:.4f} and {:.4f}\n", pair.first.metric->name, pair.first.metric->value,
+               pair.second.metric->value);
   }
 }
 
@@ -57,7 +65,8 @@ void AddCompare(CLI::App* app, Action* action) {
   sub->add_option("REFERENCE", command->reference, "Hugging Face folder")->required();
   sub->add_option("OTHER", command->other, "Hugging Face folder")->required();
   sub->add_option("--data", command->measure.data, "examples: .jsonl or .txt")->required();
-  sub->add_option("--limit", command->measure.limit, "first N examples only")->check(CLI::Range(1, 1 << 30));
+  sub->add_option("--limit", command->measure.limit, "first N examples only")
+      ->check(CLI::Range(1, 1 << 30));
   AddCommonOptions(sub, &command->common);
   sub->callback([command, action] { *action = [command] { Run(*command); }; });
 }

@@ -17,9 +17,9 @@ struct EvalCommand {
 };
 
 nlohmann::ordered_json EvalJson(const Measurement& m) {
-  nlohmann::ordered_json json = {{"metric", nullptr},      {"value", nullptr},     {"examples", m.examples},
-                                 {"tokens", m.tokens},     {"seconds", m.seconds}, {"device", m.device},
-                                 {"dtype", m.dtype}};
+  nlohmann::ordered_json json = {
+      {"metric", nullptr},    {"value", nullptr},   {"examples", m.examples}, {"tokens", m.tokens},
+      {"seconds", m.seconds}, {"device", m.device}, {"dtype", m.dtype}};
   if (m.metric) {
     json["metric"] = m.metric->name;
     json["value"] = m.metric->value;
@@ -36,7 +36,8 @@ void Run(EvalCommand command) {
   if (command.against.empty()) {
     const Measurement m = MeasureModel(command.model, command.measure, console);
     if (!m.metric) {
-      ThrowUsage({.what = "a model without a head has no metric of its own", .where = command.model,
+      ThrowUsage({.what = "a model without a head has no metric of its own",
+                  .where = command.model,
                   .hint = "compare it with another one: --against MODEL"});
     }
     if (command.common.json) return PrintJson(EvalJson(m));
@@ -46,7 +47,8 @@ void Run(EvalCommand command) {
     return;
   }
   // The other model is the reference: KL(other || this).
-  const PairMeasurement pair = MeasurePair(command.against, command.model, command.measure, console);
+  const PairMeasurement pair =
+      MeasurePair(command.against, command.model, command.measure, console);
   nlohmann::ordered_json json = EvalJson(pair.second);
   const auto add = [&](const char* key, const std::optional<double>& value) {
     if (value) json[key] = *value;
@@ -67,8 +69,10 @@ void AddEval(CLI::App* app, Action* action) {
   CLI::App* sub = app->add_subcommand("eval", "Measure a model on labelled examples");
   sub->add_option("MODEL", command->model, "Hugging Face folder")->required();
   sub->add_option("--data", command->measure.data, "examples: .jsonl")->required();
-  sub->add_option("--against", command->against, "another model: also KL of it to MODEL, and agreement");
-  sub->add_option("--limit", command->measure.limit, "first N examples only")->check(CLI::Range(1, 1 << 30));
+  sub->add_option("--against", command->against,
+                  "another model: also KL of it to MODEL, and agreement");
+  sub->add_option("--limit", command->measure.limit, "first N examples only")
+      ->check(CLI::Range(1, 1 << 30));
   AddCommonOptions(sub, &command->common);
   sub->callback([command, action] { *action = [command] { Run(*command); }; });
 }

@@ -51,12 +51,13 @@ void Run(const InspectCommand& command) {
   const ModelSize size = MeasureSize(model, command.at_length);
   fmt::print("family       {}, {}{}\n", spec.family, TaskName(spec.task),
              spec.task == Task::kClassification ? fmt::format(" of {} classes", spec.labels) : "");
-  fmt::print("layers       {} of width {}, heads of width {}, inputs of up to {} tokens\n", spec.layers, spec.width,
-             spec.head_width, spec.max_tokens);
+  fmt::print("layers       {} of width {}, heads of width {}, inputs of up to {} tokens\n",
+             spec.layers, spec.width, spec.head_width, spec.max_tokens);
   fmt::print("heads        {}\nchannels     {}\n", json["heads"].dump(), json["channels"].dump());
-  fmt::print("parameters   {}, {} of them in prunable units\n", Count(size.parameters), Count(size.parameters_blocks));
-  fmt::print("MACs         {} at {} tokens, {} of them in prunable units\n", Count(size.macs), command.at_length,
-             Count(size.macs_blocks));
+  fmt::print("parameters   {}, {} of them in prunable units\n", Count(size.parameters),
+             Count(size.parameters_blocks));
+  fmt::print("MACs         {} at {} tokens, {} of them in prunable units\n", Count(size.macs),
+             command.at_length, Count(size.macs_blocks));
   fmt::print("size         {}\n", Bytes(size.bytes));
 }
 
@@ -64,7 +65,8 @@ void Run(const InspectCommand& command) {
 
 void AddInspect(CLI::App* app, Action* action) {
   auto command = std::make_shared<InspectCommand>();
-  CLI::App* sub = app->add_subcommand("inspect", "Say what a model is made of, or why it cannot be pruned");
+  CLI::App* sub =
+      app->add_subcommand("inspect", "Say what a model is made of, or why it cannot be pruned");
   sub->add_option("MODEL", command->model, "Hugging Face folder")->required();
   sub->add_option("--at-length", command->at_length, "tokens at which MACs are counted")
       ->check(CLI::Range(1.0, 1e6))

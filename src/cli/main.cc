@@ -26,11 +26,14 @@ int RunAction(const Action& action) {
   } catch (const std::bad_alloc&) {
     return Fail(ExitCode::kEnvironment, "out of memory; use fewer --samples or a shorter --length");
   } catch (const c10::OutOfMemoryError& error) {
-    return Fail(ExitCode::kEnvironment, "out of device memory; use fewer --samples, a shorter --length or --device cpu");
+    return Fail(ExitCode::kEnvironment,
+                "out of device memory; use fewer --samples, a shorter --length or --device cpu");
   } catch (const c10::Error& error) {
     const std::string text = error.what_without_backtrace();
-    if (text.find("can't allocate memory") != std::string::npos || text.find("not enough memory") != std::string::npos) {
-      return Fail(ExitCode::kEnvironment, "out of memory; use fewer --samples or a shorter --length");
+    if (text.find("can't allocate memory") != std::string::npos ||
+        text.find("not enough memory") != std::string::npos) {
+      return Fail(ExitCode::kEnvironment,
+                  "out of memory; use fewer --samples or a shorter --length");
     }
     return Fail(ExitCode::kInternal, Printable(text, 400) + "; this is a bug of coppice");
   } catch (const std::exception& error) {

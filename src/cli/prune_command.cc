@@ -19,20 +19,24 @@ struct PruneCommand {
 };
 
 void ResolveBudget(const PruneCommand& command, PruneOptions* options) {
-  const int given = command.keep_macs.has_value() + command.keep_params.has_value() + command.keep_latency.has_value();
+  const int given = command.keep_macs.has_value() + command.keep_params.has_value() +
+                    command.keep_latency.has_value();
   if (given != 1) {
-    ThrowUsage({.what = "exactly one budget is needed", .expected = "--keep-macs R or --keep-params R",
+    ThrowUsage({.what = "exactly one budget is needed",
+                .expected = "--keep-macs R or --keep-params R",
                 .found = fmt::format("{} of them", given)});
   }
   if (command.keep_latency) {
-    ThrowUsage({.what = "--keep-latency is not there yet", .hint = "use --keep-macs, and measure with coppice bench"});
+    ThrowUsage({.what = "--keep-latency is not there yet",
+                .hint = "use --keep-macs, and measure with coppice bench"});
   }
   options->budget = command.keep_macs ? CostKind::kMacs : CostKind::kParameters;
   options->keep = command.keep_macs ? *command.keep_macs : *command.keep_params;
   options->scope = command.scope == "model" ? CostScope::kModel : CostScope::kBlocks;
 }
 
-std::string Change(const std::string& name, const std::string& before, const std::string& after, double ratio) {
+std::string Change(const std::string& name, const std::string& before, const std::string& after,
+                   double ratio) {
   return fmt::format("{:<12} {:>10} -> {:>10}   ({:.3f})\n", name, before, after, ratio);
 }
 
@@ -49,12 +53,15 @@ void PrintReport(const PruneReport& report) {
   text += Change("size", Bytes(before.bytes), Bytes(after.bytes), ratio(after.bytes, before.bytes));
   if (report.eval_before && report.eval_after) {
     text += Change(report.eval_before->name, fmt::format("{:.4f}", report.eval_before->value),
-                   fmt::format("{:.4f}", report.eval_after->value), report.eval_after->value / report.eval_before->value);
+                   fmt::format("{:.4f}", report.eval_after->value),
+                   report.eval_after->value / report.eval_before->value);
   }
   const StageSeconds& s = report.seconds;
-  text += fmt::format("seconds      {:.1f} (load {:.1f}, calibrate {:.1f}, score {:.1f}, search {:.1f}, tune {:.1f}, "
-                      "shrink {:.1f}, write {:.1f})\n",
-                      s.total, s.load, s.calibrate, s.score, s.search, s.tune, s.shrink, s.write);
+  text += fmt::format(
+      "seconds      {:.1f} (load {:.1f}, calibrate {:.1f}, score {:.1f}, search {:.1f}, tune "
+      "{:.1f}, "
+      "shrink {:.1f}, write {:.1f})\n",
+      s.total, s.load, s.calibrate, s.score, s.search, s.tune, s.shrink, s.write);
   text += fmt::format("written to   {}\n", report.options.out.string());
   fmt::print("{}", text);
 }
@@ -62,7 +69,8 @@ void PrintReport(const PruneReport& report) {
 void Run(PruneCommand command) {
   ResolveBudget(command, &command.prune);
   for (const std::string& form : command.forms) {
-    if (form != "hf") ThrowUsage({.what = "unknown form", .where = "--to", .expected = "hf", .found = form});
+    if (form != "hf")
+      ThrowUsage({.what = "unknown form", .where = "--to", .expected = "hf", .found = form});
   }
   command.prune.device = command.common.device;
   command.prune.dtype = command.common.dtype;
@@ -80,7 +88,8 @@ void Run(PruneCommand command) {
 void AddPrune(CLI::App* app, Action* action) {
   auto command = std::make_shared<PruneCommand>();
   PruneOptions& o = command->prune;
-  CLI::App* sub = app->add_subcommand("prune", "Make a model smaller: choose units, repair what stays, cut, write");
+  CLI::App* sub = app->add_subcommand(
+      "prune", "Make a model smaller: choose units, repair what stays, cut, write");
   sub->add_option("MODEL", o.model, "Hugging Face folder")->required();
   sub->add_option("--data", o.data, "calibration examples: .jsonl or .txt, also .gz");
   sub->add_option("--out", o.out, "folder for the pruned model")->required();
@@ -91,17 +100,20 @@ void AddPrune(CLI::App* app, Action* action) {
   sub->add_option("--of", command->scope, "what the share is of: blocks or model")
       ->check(CLI::IsMember({"blocks", "model"}))
       ->capture_default_str();
-  sub->add_option("--at-length", o.at_length, "tokens at which MACs are counted (default: mean of the examples)")
+  sub->add_option("--at-length", o.at_length,
+                  "tokens at which MACs are counted (default: mean of the examples)")
       ->check(CLI::Range(1.0, 1e6));
   sub->add_option("--method", o.method, "fisher")->capture_default_str();
   sub->add_flag("--as-published", o.as_published, "exactly the paper's procedure, repairs off");
   sub->add_flag("--uniform", o.uniform, "the same shape in every layer, for stock model classes");
   sub->add_option("--samples", o.samples, "examples drawn")->capture_default_str();
-  sub->add_option("--length", o.length, "tokens an example at most (default: 128; question answering 384)")
+  sub->add_option("--length", o.length,
+                  "tokens an example at most (default: 128; question answering 384)")
       ->check(CLI::Range(8, 1 << 20));
   sub->add_option("--seed", o.seed, "of the draw")->capture_default_str();
   sub->add_option("--eval", o.eval, "measure before and after on this file");
-  sub->add_option("--repair", o.repair, "none, bias, scales or least-squares (default: the method's own)");
+  sub->add_option("--repair", o.repair,
+                  "none, bias, scales or least-squares (default: the method's own)");
   sub->add_option("--to", command->forms, "forms to write: hf")->delimiter(',');
   sub->add_option("--plan", o.plan, "apply the plan of a coppice.json instead of searching");
   AddCommonOptions(sub, &command->common);

@@ -34,7 +34,11 @@ void Console::Note(const std::string& line) const {
 void Console::Warn(const std::string& line) const { fmt::print(stderr, "warning: {}\n", line); }
 
 Progress::Progress(const Console& console, std::string stage, int64_t total)
-    : console_(console), stage_(std::move(stage)), total_(total), start_(Now()), last_drawn_(start_) {}
+    : console_(console),
+      stage_(std::move(stage)),
+      total_(total),
+      start_(Now()),
+      last_drawn_(start_) {}
 
 void Progress::Step(int64_t count) {
   done_ += count;
@@ -45,18 +49,22 @@ void Progress::Step(int64_t count) {
 
 void Progress::Draw() const {
   const double seconds = Now() - start_;
-  const double share = total_ > 0 ? std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_)) : 0;
+  const double share =
+      total_ > 0 ? std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_)) : 0;
   const double rate = seconds > 0 ? static_cast<double>(done_) / seconds : 0;
   const double left = rate > 0 ? static_cast<double>(total_ - done_) / rate : 0;
   const int filled = static_cast<int>(share * kBarWidth);
-  fmt::print(stderr, "\r{:<12} [{}{}] {}/{}  {:.1f}/s  {} left \x1b[K", stage_, std::string(static_cast<size_t>(filled), '#'),
-             std::string(static_cast<size_t>(kBarWidth - filled), '.'), done_, total_, rate, Duration(left));
+  fmt::print(stderr, "\r{:<12} [{}{}] {}/{}  {:.1f}/s  {} left \x1b[K", stage_,
+             std::string(static_cast<size_t>(filled), '#'),
+             std::string(static_cast<size_t>(kBarWidth - filled), '.'), done_, total_, rate,
+             Duration(left));
   std::fflush(stderr);
 }
 
 Progress::~Progress() {
   if (console_.quiet()) return;
-  fmt::print(stderr, "{}{:<12} {}\n", console_.terminal() ? "\r\x1b[K" : "", stage_, Duration(Now() - start_));
+  fmt::print(stderr, "{}{:<12} {}\n", console_.terminal() ? "\r\x1b[K" : "", stage_,
+             Duration(Now() - start_));
 }
 
 int64_t PeakMemoryBytes() {

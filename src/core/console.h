@@ -1,5 +1,5 @@
-// What a person sees while the program works: everything on stderr. On a terminal a stage shows a bar with
-// rate and time left; without one, a line when it ends. Also the clock of the stages.
+// What a person sees while the program works: everything on stderr. On a terminal a stage shows a
+// bar with rate and time left; without one, a line when it ends. Also the clock of the stages.
 #pragma once
 
 #include <chrono>

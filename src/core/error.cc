@@ -32,7 +32,8 @@ std::string Printable(std::string_view text, size_t limit) {
     out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
   }
   // Never end inside a UTF-8 sequence.
-  while (text.size() > limit && !out.empty() && (static_cast<unsigned char>(out.back()) & 0xC0) == 0x80) {
+  while (text.size() > limit && !out.empty() &&
+         (static_cast<unsigned char>(out.back()) & 0xC0) == 0x80) {
     out.pop_back();
   }
   if (text.size() > limit) {

@@ -188,7 +188,7 @@ void SyncTree(const fs::path& folder) {
 
 }  // namespace
 
-OutputFolder::OutputFolder(fs::path final_path, bool replace)
+OutputFolder::OutputFolder(const fs::path& final_path, bool replace)
     : final_path_(ResolveOutput(final_path)), replace_(replace) {
   std::error_code error;
   const bool filled = fs::is_directory(final_path_, error) && !fs::is_empty(final_path_, error);

@@ -1,5 +1,5 @@
-// Files on disk, written so that a kill or a full disk never leaves half a file under its final name, and
-// nothing that exists is overwritten by accident.
+// Files on disk, written so that a kill or a full disk never leaves half a file under its final
+// name, and nothing that exists is overwritten by accident.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,9 @@
 
 namespace coppice {
 
-// A file being written: bytes go to a temporary name in the same folder; Commit() flushes, fsyncs and
-// renames. Destroyed without Commit(), it removes the temporary file. Throws Error (kEnvironment).
+// A file being written: bytes go to a temporary name in the same folder; Commit() flushes, fsyncs
+// and renames. Destroyed without Commit(), it removes the temporary file. Throws Error
+// (kEnvironment).
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path final_path);
@@ -32,16 +33,19 @@ class AtomicFile {
 // Writes a whole small file atomically.
 void WriteFile(const std::filesystem::path& path, std::string_view text);
 
-// Reads a whole file of at most `limit` bytes. Throws Error (kBadInput) when missing, too large or unreadable.
+// Reads a whole file of at most `limit` bytes. Throws Error (kBadInput) when missing, too large or
+// unreadable.
 std::string ReadFile(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 30);
 
-// An output folder being filled: files go to a temporary sibling folder; Commit() fsyncs and renames it to
-// its final name, so that the folder appears whole or not at all. Destroyed without Commit(), it removes
-// the temporary folder. Refuses (kUsage) a final path that exists and is not an empty folder, unless
-// `replace`; a replaced folder is moved aside first and removed only after the new one is in place.
+// An output folder being filled: files go to a temporary sibling folder; Commit() fsyncs and
+// renames it to its final name, so that the folder appears whole or not at all. Destroyed without
+// Commit(), it removes the temporary folder. Refuses (kUsage) a final path that exists and is not
+// an empty folder, unless `replace`; a replaced folder is moved aside first and removed only after
+// the new one is in place. Never replaces a file, or a folder that holds the current one. Missing
+// parents are created; a link to a folder is followed.
 class OutputFolder {
  public:
-  OutputFolder(std::filesystem::path final_path, bool replace);
+  OutputFolder(const std::filesystem::path& final_path, bool replace);
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
   ~OutputFolder();

@@ -32,13 +32,15 @@ void ValidatePlan(const Plan& plan, const std::vector<int64_t>& units, const std
 nlohmann::ordered_json PlanToJson(const Plan& plan) { return {{"sub_layers", plan.kept}}; }
 
 Plan PlanFromJson(const nlohmann::ordered_json& json, const std::string& where) {
-  const nlohmann::ordered_json& plan = json.is_object() && json.contains("plan") ? json["plan"] : json;
+  const nlohmann::ordered_json& plan =
+      json.is_object() && json.contains("plan") ? json["plan"] : json;
   try {
     return {plan.at("sub_layers").get<std::vector<std::vector<int64_t>>>()};
   } catch (const nlohmann::json::exception&) {
-    ThrowBadInput({.what = "not a plan",
-                   .where = where,
-                   .expected = "a coppice.json with \"plan\": {\"sub_layers\": [[unit, ...], ...]}"});
+    ThrowBadInput(
+        {.what = "not a plan",
+         .where = where,
+         .expected = "a coppice.json with \"plan\": {\"sub_layers\": [[unit, ...], ...]}"});
   }
 }
 

@@ -8,15 +8,15 @@
 
 namespace coppice {
 
-// Kept units of every sub-layer, in the order of ModelSpec::sub_layers; ascending indices into the units of the
-// model that was pruned.
+// Kept units of every sub-layer, in the order of ModelSpec::sub_layers; ascending indices into the
+// units of the model that was pruned.
 struct Plan {
   std::vector<std::vector<int64_t>> kept;
   bool operator==(const Plan&) const = default;
 };
 
-// Throws Error (kBadInput) naming `where` unless the plan has one ascending list without repeats for each
-// sub-layer, every index below that sub-layer's number of units.
+// Throws Error (kBadInput) naming `where` unless the plan has one ascending list without repeats
+// for each sub-layer, every index below that sub-layer's number of units.
 void ValidatePlan(const Plan& plan, const std::vector<int64_t>& units, const std::string& where);
 
 // {"sub_layers": [[kept...], ...]} inside coppice.json, key "plan".

@@ -8,12 +8,13 @@
 
 namespace coppice {
 
-// SplitMix64 (Steele et al. 2014): small, good enough to draw samples and labels, and cheap to seed, so
-// that each sample can have its own stream.
+// SplitMix64 (Steele et al. 2014): small, good enough to draw samples and labels, and cheap to
+// seed, so that each sample can have its own stream.
 class Random {
  public:
   // Streams with different `stream` are independent.
-  explicit Random(uint64_t seed, uint64_t stream = 0) : state_(seed * 0x9E3779B97F4A7C15u + stream * 0xD1B54A32D192ED03u) {
+  explicit Random(uint64_t seed, uint64_t stream = 0)
+      : state_(seed * 0x9E3779B97F4A7C15u + stream * 0xD1B54A32D192ED03u) {
     Next();
   }
 
@@ -38,7 +39,8 @@ class Random {
 };
 
 // `count` indices below `population`: all different and in random order, or drawn with replacement.
-inline std::vector<int64_t> DrawIndices(int64_t population, int64_t count, bool with_replacement, Random* random) {
+inline std::vector<int64_t> DrawIndices(int64_t population, int64_t count, bool with_replacement,
+                                        Random* random) {
   std::vector<int64_t> drawn;
   if (with_replacement) {
     for (int64_t i = 0; i < count; ++i) drawn.push_back(random->Below(population));
@@ -47,7 +49,8 @@ inline std::vector<int64_t> DrawIndices(int64_t population, int64_t count, bool 
   for (int64_t i = 0; i < population; ++i) drawn.push_back(i);
   const int64_t kept = count < population ? count : population;
   for (int64_t i = 0; i < kept; ++i) {  // Fisher-Yates, only as far as needed
-    std::swap(drawn[static_cast<size_t>(i)], drawn[static_cast<size_t>(i + random->Below(population - i))]);
+    std::swap(drawn[static_cast<size_t>(i)],
+              drawn[static_cast<size_t>(i + random->Below(population - i))]);
   }
   drawn.resize(static_cast<size_t>(kept));
   return drawn;

@@ -18,7 +18,8 @@ double KullbackLeibler(const at::Tensor& reference, const at::Tensor& other) {
 
 }  // namespace
 
-Comparison CompareOutputs(Task task, const std::vector<at::Tensor>& reference, const std::vector<at::Tensor>& other) {
+Comparison CompareOutputs(Task task, const std::vector<at::Tensor>& reference,
+                          const std::vector<at::Tensor>& other) {
   Check(reference.size() == other.size(), "outputs of different samples");
   Comparison result;
   const bool distributions = task == Task::kClassification || task == Task::kQuestionAnswering;

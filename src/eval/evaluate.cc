@@ -9,13 +9,15 @@
 namespace coppice {
 namespace {
 
-Metric QuestionAnswering(const Dataset& dataset, const Samples& samples, const std::vector<at::Tensor>& outputs) {
+Metric QuestionAnswering(const Dataset& dataset, const Samples& samples,
+                         const std::vector<at::Tensor>& outputs) {
   SquadAnswers answers(dataset);
   for (size_t i = 0; i < outputs.size(); ++i) {
     const at::Tensor start = outputs[i].select(1, 0).contiguous();
     const at::Tensor end = outputs[i].select(1, 1).contiguous();
     const auto tokens = static_cast<size_t>(start.size(0));
-    answers.Add(samples.windows[i], {start.const_data_ptr<float>(), tokens}, {end.const_data_ptr<float>(), tokens});
+    answers.Add(samples.windows[i], {start.const_data_ptr<float>(), tokens},
+                {end.const_data_ptr<float>(), tokens});
   }
   const SquadScore score = ScoreSquad(dataset, answers.Best());
   return {"f1", score.f1, score.exact_match};
@@ -23,7 +25,8 @@ Metric QuestionAnswering(const Dataset& dataset, const Samples& samples, const s
 
 }  // namespace
 
-std::optional<Metric> ComputeMetric(const ModelSpec& spec, const Dataset& dataset, const Samples& samples,
+std::optional<Metric> ComputeMetric(const ModelSpec& spec, const Dataset& dataset,
+                                    const Samples& samples,
                                     const std::vector<at::Tensor>& outputs) {
   if (spec.task == Task::kNone) return std::nullopt;
   if (spec.task == Task::kQuestionAnswering) return QuestionAnswering(dataset, samples, outputs);
@@ -39,7 +42,8 @@ std::optional<Metric> ComputeMetric(const ModelSpec& spec, const Dataset& datase
       gold_value.push_back(label);
     }
   }
-  if (spec.task == Task::kClassification) return Metric{"accuracy", Accuracy(predicted_class, gold_class), {}};
+  if (spec.task == Task::kClassification)
+    return Metric{"accuracy", Accuracy(predicted_class, gold_class), {}};
   return Metric{"spearman", Spearman(predicted_value, gold_value), {}};
 }
 

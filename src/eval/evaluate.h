@@ -1,4 +1,5 @@
-// The metric of a task from a model's outputs: accuracy; Spearman correlation for regression; SQuAD F1 and exact match.
+// The metric of a task from a model's outputs: accuracy; Spearman correlation for regression; SQuAD
+// F1 and exact match.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,14 +15,14 @@
 namespace coppice {
 
 struct Metric {
-  std::string name;    // "accuracy", "spearman", "f1"
+  std::string name;  // "accuracy", "spearman", "f1"
   double value = 0;
   std::optional<double> exact_match;  // question answering
 };
 
-// Nothing for a model without a head. outputs: of each sample, as RunModel() gives them. dataset: what the
-// samples were made from, in its order.
-std::optional<Metric> ComputeMetric(const ModelSpec& spec, const Dataset& dataset, const Samples& samples,
-                                    const std::vector<at::Tensor>& outputs);
+// Nothing for a model without a head. outputs: of each sample, as RunModel() gives them. dataset:
+// what the samples were made from, in its order.
+std::optional<Metric> ComputeMetric(const ModelSpec& spec, const Dataset& dataset,
+                                    const Samples& samples, const std::vector<at::Tensor>& outputs);
 
 }  // namespace coppice

@@ -7,7 +7,8 @@
 
 namespace coppice {
 
-std::vector<at::Tensor> RunModel(const Network& net, const Samples& samples, const Console& console) {
+std::vector<at::Tensor> RunModel(const Network& net, const Samples& samples,
+                                 const Console& console) {
   constexpr int64_t kBatchTokens = 4096;
   at::NoGradGuard no_gradients;
   std::vector<at::Tensor> outputs(samples.samples.size());

@@ -11,8 +11,9 @@
 
 namespace coppice {
 
-// Output of every sample, float32 on the CPU, padding cut away: logits (labels), start and end logits (T, 2), or an
-// embedding (D); see ApplyHead().
-std::vector<at::Tensor> RunModel(const Network& net, const Samples& samples, const Console& console);
+// Output of every sample, float32 on the CPU, padding cut away: logits (labels), start and end
+// logits (T, 2), or an embedding (D); see ApplyHead().
+std::vector<at::Tensor> RunModel(const Network& net, const Samples& samples,
+                                 const Console& console);
 
 }  // namespace coppice

@@ -1,5 +1,5 @@
-// Writes a model as a Hugging Face folder: config.json, model.safetensors (or shards), and the source folder's other files
-// unchanged.
+// Writes a model as a Hugging Face folder: config.json, model.safetensors (or shards), and the
+// source folder's other files unchanged.
 #pragma once
 
 #include <filesystem>

@@ -1,11 +1,11 @@
-// A Hugging Face folder as it lies on disk: config.json, one model.safetensors or a sharded index, and the
-// files that are passed on unread (tokenizer, chat template, generation config).
+// A Hugging Face folder as it lies on disk: config.json, one model.safetensors or a sharded index,
+// and the files that are passed on unread (tokenizer, chat template, generation config).
 //
-// Untrusted throughout: shard names in an index must be plain file names, every mapped tensor must be in
-// its shard, and a tensor of a shard that the index does not map is refused (the two do not belong
-// together). When a name lies in two shards, the one the index maps it to counts. Equal keys twice in
-// config.json or the index are refused. Links to files are followed; subfolders and hidden files are not
-// looked at. Nothing about architectures here: src/model reads the config.
+// Untrusted throughout: shard names in an index must be plain file names, every mapped tensor must
+// be in its shard, and a tensor of a shard that the index does not map is refused (the two do not
+// belong together). When a name lies in two shards, the one the index maps it to counts. Equal keys
+// twice in config.json or the index are refused. Links to files are followed; subfolders and hidden
+// files are not looked at. Nothing about architectures here: src/model reads the config.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,10 +22,15 @@ namespace coppice {
 
 struct Checkpoint {
   std::filesystem::path folder;
-  nlohmann::ordered_json config;               // config.json as read, key order kept
-  std::map<std::string, at::Tensor> tensors;   // every tensor, memory-mapped, in the dtype of the file
-  std::vector<std::filesystem::path> weight_files;  // the safetensors files, sorted
-  std::vector<std::filesystem::path> passthrough;  // files to copy unchanged: tokenizer.json, vocab.txt, ...
+  // config.json as read, key order kept.
+  nlohmann::ordered_json config;
+  // Every tensor, memory-mapped, in the dtype of the file.
+  std::map<std::string, at::Tensor> tensors;
+  // The safetensors files, sorted.
+  std::vector<std::filesystem::path> weight_files;
+  // Files to copy unchanged, sorted: tokenizer.json, vocab.txt, ... Neither weights in any format
+  // nor config.json, coppice.json and report.html.
+  std::vector<std::filesystem::path> passthrough;
 };
 
 // Reads `folder`. Tries model.safetensors, then model.safetensors.index.json; a folder with only

@@ -16,10 +16,9 @@ struct JsonLimits {
 };
 
 // Parses `text`, which must be one JSON object in UTF-8. `where` names the file, `what` the part of
-// it
-// ("header") in messages. Throws Error (kBadInput). Instantiated for nlohmann::json (keys sorted)
-// and nlohmann::ordered_json (keys in file order; quadratic in the keys of one object, so give a
-// low limit).
+// it ("header") in messages. Throws Error (kBadInput). Instantiated for nlohmann::json (keys
+// sorted) and nlohmann::ordered_json (keys in file order; quadratic in the keys of one object, so
+// give a low limit).
 template <typename Json>
 Json ParseStrictJson(std::string_view text, const std::filesystem::path& where,
                      std::string_view what, const JsonLimits& limits = {});

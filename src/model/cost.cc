@@ -12,7 +12,8 @@ namespace {
 int64_t UnitMacs(const SubLayerSpec& sub, int64_t width, double tokens) {
   const double d = static_cast<double>(width);
   const double e = static_cast<double>(sub.width);
-  const double macs = sub.kind == UnitKind::kHead ? 4 * tokens * d * e + 2 * tokens * tokens * e : 2 * tokens * d;
+  const double macs =
+      sub.kind == UnitKind::kHead ? 4 * tokens * d * e + 2 * tokens * tokens * e : 2 * tokens * d;
   return static_cast<int64_t>(std::ceil(macs));
 }
 
@@ -50,7 +51,8 @@ int64_t CostTable::Dense() const {
 int64_t CostTable::Of(const Plan& plan) const {
   Check(plan.kept.size() == unit.size(), "plan and cost table are of different models");
   int64_t cost = fixed;
-  for (size_t i = 0; i < unit.size(); ++i) cost += unit[i] * static_cast<int64_t>(plan.kept[i].size());
+  for (size_t i = 0; i < unit.size(); ++i)
+    cost += unit[i] * static_cast<int64_t>(plan.kept[i].size());
   return cost;
 }
 
@@ -76,7 +78,8 @@ ModelSize MeasureSize(const Model& model, double tokens) {
   ModelSize size;
   size.macs_blocks = MakeCostTable(model, CostKind::kMacs, CostScope::kBlocks, tokens).Dense();
   size.macs = size.macs_blocks + HeadMacs(model.spec, tokens);
-  size.parameters_blocks = MakeCostTable(model, CostKind::kParameters, CostScope::kBlocks, tokens).Dense();
+  size.parameters_blocks =
+      MakeCostTable(model, CostKind::kParameters, CostScope::kBlocks, tokens).Dense();
   for (const auto& [name, tensor] : model.tensors) {
     if (tensor.is_floating_point()) size.parameters += tensor.numel();
     size.bytes += tensor.numel() * static_cast<int64_t>(tensor.element_size());

@@ -3,7 +3,8 @@
 // MACs of the blocks follow Kwon et al. 2022 (embeddings, norms and softmax are left out):
 //   head     4 * T * D * E + 2 * T^2 * E        (query, key, value, output; scores and mixing)
 //   channel  2 * T * D
-// A unit's cost is a whole number, rounded up, so that a plan's cost is exact and never under-counted.
+// A unit's cost is a whole number, rounded up, so that a plan's cost is exact and never
+// under-counted.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,7 @@ CostTable MakeCostTable(const Model& model, CostKind kind, CostScope scope, doub
 
 struct ModelSize {
   int64_t macs_blocks = 0;
-  int64_t macs = 0;  // with the head
+  int64_t macs = 0;               // with the head
   int64_t parameters_blocks = 0;  // of units alone
   int64_t parameters = 0;
   int64_t bytes = 0;  // of all tensors, in the file's dtypes

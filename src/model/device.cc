@@ -19,17 +19,24 @@ bool ProcessorMultipliesBfloat16() {
 }
 
 at::Device ParseDevice(const std::string& name) {
-  const int64_t gpus = at::hasCUDA() ? static_cast<int64_t>(at::detail::getCUDAHooks().deviceCount()) : 0;
+  const int64_t gpus =
+      at::hasCUDA() ? static_cast<int64_t>(at::detail::getCUDAHooks().deviceCount()) : 0;
   if (name == "cpu") return at::kCPU;
   if (name == "auto") return gpus > 0 ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   if (name == "cuda" || (name.starts_with("cuda:") && name.size() > 5 && name.size() <= 7 &&
                          name.find_first_not_of("0123456789", 5) == std::string::npos)) {
     const int64_t index = name == "cuda" ? 0 : std::stoll(name.substr(5));
     if (index < gpus) return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
-    ThrowEnvironment({.what = "no such device", .where = "--device", .expected = fmt::format("one of {} CUDA devices", gpus),
-                      .found = name, .hint = gpus == 0 ? "use --device cpu" : ""});
+    ThrowEnvironment({.what = "no such device",
+                      .where = "--device",
+                      .expected = fmt::format("one of {} CUDA devices", gpus),
+                      .found = name,
+                      .hint = gpus == 0 ? "use --device cpu" : ""});
   }
-  ThrowUsage({.what = "unknown device", .where = "--device", .expected = "auto, cpu, cuda or cuda:N", .found = name});
+  ThrowUsage({.what = "unknown device",
+              .where = "--device",
+              .expected = "auto, cpu, cuda or cuda:N",
+              .found = name});
 }
 
 }  // namespace
@@ -45,7 +52,10 @@ Compute ChooseCompute(const std::string& device, const std::string& dtype, Purpo
     const bool fast = compute.device.is_cuda() || ProcessorMultipliesBfloat16();
     compute.dtype = purpose == Purpose::kCalibrate && fast ? at::kBFloat16 : at::kFloat;
   } else {
-    ThrowUsage({.what = "unknown dtype", .where = "--dtype", .expected = "auto, float32 or bfloat16", .found = dtype});
+    ThrowUsage({.what = "unknown dtype",
+                .where = "--dtype",
+                .expected = "auto, float32 or bfloat16",
+                .found = dtype});
   }
   return compute;
 }
@@ -56,6 +66,8 @@ void UseThreads(int threads) {
 
 std::string DeviceName(const Compute& compute) { return compute.device.str(); }
 
-std::string DtypeName(const Compute& compute) { return compute.dtype == at::kBFloat16 ? "bfloat16" : "float32"; }
+std::string DtypeName(const Compute& compute) {
+  return compute.dtype == at::kBFloat16 ? "bfloat16" : "float32";
+}
 
 }  // namespace coppice

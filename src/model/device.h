@@ -7,12 +7,13 @@
 
 namespace coppice {
 
-// What the products are for: measuring wants float32, calibration takes the fastest dtype that serves.
+// What the products are for: measuring wants float32, calibration takes the fastest dtype that
+// serves.
 enum class Purpose { kMeasure, kCalibrate };
 
-// device: "auto", "cpu", "cuda", "cuda:N". dtype: "auto", "float32", "bfloat16"; auto is bfloat16 for calibration where the
-// processor multiplies it in hardware, float32 otherwise. Throws Error: kUsage for an unknown name, kEnvironment
-// for a device that is not there.
+// device: "auto", "cpu", "cuda", "cuda:N". dtype: "auto", "float32", "bfloat16"; auto is bfloat16
+// for calibration where the processor multiplies it in hardware, float32 otherwise. Throws Error:
+// kUsage for an unknown name, kEnvironment for a device that is not there.
 Compute ChooseCompute(const std::string& device, const std::string& dtype, Purpose purpose);
 
 // 0: as many as the machine has for this process.

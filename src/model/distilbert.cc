@@ -1,4 +1,5 @@
-// DistilBERT (Sanh et al. 2019): BERT without token types and pooler, half the layers, its own names.
+// DistilBERT (Sanh et al. 2019): BERT without token types and pooler, half the layers, its own
+// names.
 #include "model/encoder_family.h"
 
 namespace coppice {

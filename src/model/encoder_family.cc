@@ -3,8 +3,8 @@
 namespace coppice {
 
 const std::vector<EncoderFamily>& EncoderFamilies() {
-  static const std::vector<EncoderFamily> families = {BertFamily(), DistilBertFamily(), RobertaFamily(),
-                                                      MpnetFamily()};
+  static const std::vector<EncoderFamily> families = {BertFamily(), DistilBertFamily(),
+                                                      RobertaFamily(), MpnetFamily()};
   return families;
 }
 

@@ -42,7 +42,8 @@ class Config {
     const auto found = json_.find(key);
     return found != json_.end() && found->is_number() ? found->get<double>() : fallback;
   }
-  // The sizes of a pruned model, `name` being "heads" or "channels"; `dense` for every layer without them.
+  // The sizes of a pruned model, `name` being "heads" or "channels"; `dense` for every layer
+  // without them.
   std::vector<int64_t> Sizes(const std::string& name, int64_t layers, int64_t dense) const {
     std::vector<int64_t> sizes(static_cast<size_t>(layers), dense);
     const auto block = json_.find("coppice");
@@ -54,17 +55,19 @@ class Config {
       if (good) sizes[i] = list[i].get<int64_t>();
     }
     if (!good) {
-      ThrowBadInput({.what = fmt::format("\"coppice.{}\" is not the list of sizes of a pruned model", name),
-                     .where = where_,
-                     .expected = fmt::format("{} integers from 0 to {}", layers, dense),
-                     .found = Printable(list.dump())});
+      ThrowBadInput(
+          {.what = fmt::format("\"coppice.{}\" is not the list of sizes of a pruned model", name),
+           .where = where_,
+           .expected = fmt::format("{} integers from 0 to {}", layers, dense),
+           .found = Printable(list.dump())});
     }
     return sizes;
   }
   const std::string& where() const { return where_; }
 
  private:
-  [[noreturn]] void Fail(const std::string& key, int64_t low, int64_t high, const std::string& found) const {
+  [[noreturn]] void Fail(const std::string& key, int64_t low, int64_t high,
+                         const std::string& found) const {
     ThrowBadInput({.what = fmt::format("bad \"{}\"", key),
                    .where = where_,
                    .expected = fmt::format("an integer from {} to {}", low, high),
@@ -88,7 +91,8 @@ Activation ReadActivation(const Config& config, const std::string& key) {
 // Collects the tensors that the family knows and checks each once.
 class Checker {
  public:
-  Checker(const Tensors& tensors, std::string where) : tensors_(tensors), where_(std::move(where)) {}
+  Checker(const Tensors& tensors, std::string where)
+      : tensors_(tensors), where_(std::move(where)) {}
 
   const at::Tensor& Expect(const std::string& name, std::vector<int64_t> shape) {
     known_.insert(name);
@@ -191,7 +195,8 @@ SubLayerSpec FfnSpec(const EncoderFamily& family, const std::string& layer, int6
   return sub;
 }
 
-// Gives every layer its own relative bias: where the file has only the shared table, all of its columns.
+// Gives every layer its own relative bias: where the file has only the shared table, all of its
+// columns.
 void SplitSharedBias(const EncoderFamily& family, const std::string& prefix, const ModelSpec& spec,
                      Tensors* tensors) {
   if (family.shared_relative_bias.empty()) return;
@@ -205,7 +210,8 @@ void SplitSharedBias(const EncoderFamily& family, const std::string& prefix, con
 void CheckSubLayer(const SubLayerSpec& sub, int64_t width, int64_t buckets, Checker* checker) {
   const int64_t inputs = sub.units * sub.width;
   if (sub.kind == UnitKind::kHead) {
-    for (const std::string& linear : {sub.query, sub.key, sub.value}) checker->ExpectLinear(linear, inputs, width);
+    for (const std::string& linear : {sub.query, sub.key, sub.value})
+      checker->ExpectLinear(linear, inputs, width);
     if (!sub.relative_bias.empty()) checker->Expect(sub.relative_bias, {buckets, sub.units});
   } else {
     checker->ExpectLinear(sub.up, inputs, width);
@@ -221,7 +227,9 @@ void ReadHead(const EncoderFamily& family, const std::string& prefix, const Tens
   const auto rows = [&](const std::string& name) {
     const at::Tensor& tensor = tensors.at(name);
     if (tensor.dim() != 2) {
-      ThrowBadInput({.what = "wrong rank", .where = where + ": tensor \"" + name + "\"", .expected = "2",
+      ThrowBadInput({.what = "wrong rank",
+                     .where = where + ": tensor \"" + name + "\"",
+                     .expected = "2",
                      .found = fmt::to_string(tensor.dim())});
     }
     return tensor.size(0);
@@ -242,16 +250,19 @@ void ReadHead(const EncoderFamily& family, const std::string& prefix, const Tens
 
 void RefuseOtherHeads(const Json& config, const ModelSpec& spec, const std::string& where) {
   const auto found = config.find("architectures");
-  if (found == config.end() || !found->is_array() || found->empty() || !(*found)[0].is_string()) return;
+  if (found == config.end() || !found->is_array() || found->empty() || !(*found)[0].is_string())
+    return;
   const std::string name = (*found)[0].get<std::string>();
-  const bool other = name.ends_with("ForTokenClassification") || name.ends_with("ForMultipleChoice");
+  const bool other =
+      name.ends_with("ForTokenClassification") || name.ends_with("ForMultipleChoice");
   const bool headless = spec.task == Task::kNone && (name.ends_with("ForSequenceClassification") ||
                                                      name.ends_with("ForQuestionAnswering"));
   if (!other && !headless) return;
-  ThrowBadInput({.what = other ? "this head cannot be pruned" : "the head's tensors are missing",
-                 .where = where + "/config.json",
-                 .expected = "sequence classification, regression, question answering, or a bare encoder",
-                 .found = Printable(name)});
+  ThrowBadInput(
+      {.what = other ? "this head cannot be pruned" : "the head's tensors are missing",
+       .where = where + "/config.json",
+       .expected = "sequence classification, regression, question answering, or a bare encoder",
+       .found = Printable(name)});
 }
 
 void CheckTensors(const EncoderFamily& family, const std::string& prefix, const Json& config,
@@ -293,7 +304,8 @@ ModelSpec MakeEncoderSpec(const EncoderFamily& family, const Json& config, Tenso
   const int64_t heads = read.Integer(family.heads_key, 1, spec.width);
   const int64_t channels = read.Integer(family.channels_key, 1, kMaxDimension);
   if (spec.width % heads != 0) {
-    ThrowBadInput({.what = fmt::format("\"{}\" is not a multiple of \"{}\"", family.width_key, family.heads_key),
+    ThrowBadInput({.what = fmt::format("\"{}\" is not a multiple of \"{}\"", family.width_key,
+                                       family.heads_key),
                    .where = read.where(),
                    .found = fmt::format("{} and {}", spec.width, heads)});
   }
@@ -307,7 +319,9 @@ ModelSpec MakeEncoderSpec(const EncoderFamily& family, const Json& config, Tenso
   spec.norm_eps = read.NumberOr("layer_norm_eps", family.default_norm_eps);
   spec.activation = ReadActivation(read, family.activation_key);
   if (read.TextOr("position_embedding_type", "absolute") != "absolute") {
-    ThrowBadInput({.what = "unknown \"position_embedding_type\"", .where = read.where(), .expected = "absolute",
+    ThrowBadInput({.what = "unknown \"position_embedding_type\"",
+                   .where = read.where(),
+                   .expected = "absolute",
                    .found = Printable(read.TextOr("position_embedding_type", ""))});
   }
   const std::string prefix = tensors->count(family.prefix + family.word) > 0 ? family.prefix : "";

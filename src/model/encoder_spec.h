@@ -10,8 +10,8 @@
 
 namespace coppice {
 
-// Fills the spec, adds per-layer copies of a shared relative bias to `tensors`, and checks name, dtype and
-// shape of every tensor. Throws Error (kBadInput).
+// Fills the spec, adds per-layer copies of a shared relative bias to `tensors`, and checks name,
+// dtype and shape of every tensor. Throws Error (kBadInput).
 ModelSpec MakeEncoderSpec(const EncoderFamily& family, const nlohmann::ordered_json& config,
                           std::map<std::string, at::Tensor>* tensors, const std::string& where);
 

@@ -59,10 +59,12 @@ at::Tensor RelativeBuckets(int64_t tokens, int64_t buckets, const at::TensorOpti
   const int64_t exact = half / 2;
   const at::Tensor distance = behind.abs();
   const at::Tensor logarithmic =
-      exact + (at::log(distance.to(at::kFloat) / exact) /
-               std::log(static_cast<double>(kMaxDistance) / static_cast<double>(exact)) * (half - exact))
-                  .to(at::kLong);
-  const at::Tensor bucket = at::where(distance.lt(exact), distance, logarithmic.clamp_max(half - 1));
+      exact +
+      (at::log(distance.to(at::kFloat) / exact) /
+       std::log(static_cast<double>(kMaxDistance) / static_cast<double>(exact)) * (half - exact))
+          .to(at::kLong);
+  const at::Tensor bucket =
+      at::where(distance.lt(exact), distance, logarithmic.clamp_max(half - 1));
   return bucket + behind.lt(0).to(at::kLong) * half;
 }
 
@@ -76,11 +78,13 @@ at::Tensor AttentionBias(const SubLayer& sub, const AttentionContext& context) {
   return context.padding.defined() ? bias + context.padding : bias;
 }
 
-at::Tensor Attention(const SubLayer& sub, const at::Tensor& hidden, const AttentionContext& context) {
+at::Tensor Attention(const SubLayer& sub, const at::Tensor& hidden,
+                     const AttentionContext& context) {
   const int64_t rows = hidden.size(0);
   const int64_t tokens = hidden.size(1);
   const at::Tensor joint = Apply(sub.in, hidden).view({rows, tokens, 3, sub.units, sub.width});
-  const std::vector<at::Tensor> parts = joint.permute({2, 0, 3, 1, 4}).unbind(0);  // 3 of (B, H, T, E)
+  const std::vector<at::Tensor> parts =
+      joint.permute({2, 0, 3, 1, 4}).unbind(0);  // 3 of (B, H, T, E)
   at::Tensor bias = AttentionBias(sub, context);
   if (bias.defined()) bias = bias.to(joint.scalar_type()).expand({rows, sub.units, tokens, tokens});
   const at::Tensor mixed = at::scaled_dot_product_attention(
@@ -105,7 +109,8 @@ AttentionContext MakeContext(const Network& net, const Batch& batch) {
   }
   for (const SubLayer& sub : net.sub_layers) {
     if (!sub.relative_bias.defined()) continue;
-    context.buckets = RelativeBuckets(batch.ids.size(1), sub.relative_bias.size(0), batch.ids.options());
+    context.buckets =
+        RelativeBuckets(batch.ids.size(1), sub.relative_bias.size(0), batch.ids.options());
     break;
   }
   return context;
@@ -114,22 +119,27 @@ AttentionContext MakeContext(const Network& net, const Batch& batch) {
 at::Tensor Embed(const Network& net, const Batch& batch) {
   at::Tensor sum = at::embedding(net.word, batch.ids).to(at::kFloat) +
                    at::embedding(net.position, PositionIds(net, batch)).to(at::kFloat);
-  if (net.token_type.defined()) sum = sum + at::embedding(net.token_type, batch.type_ids).to(at::kFloat);
+  if (net.token_type.defined())
+    sum = sum + at::embedding(net.token_type, batch.type_ids).to(at::kFloat);
   return LayerNorm(net, net.embedding_norm, sum);
 }
 
 at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
                       const AttentionContext& context) {
   if (sub.units == 0) {
-    return at::empty({hidden.size(0), hidden.size(1), 0}, hidden.options().dtype(net.compute.dtype));
+    return at::empty({hidden.size(0), hidden.size(1), 0},
+                     hidden.options().dtype(net.compute.dtype));
   }
   if (sub.kind == UnitKind::kHead) return Attention(sub, hidden, context);
   return Activate(Apply(sub.in, hidden), net.spec.activation);
 }
 
-at::Tensor Project(const SubLayer& sub, const at::Tensor& inputs) { return Apply(sub.out, inputs).to(at::kFloat); }
+at::Tensor Project(const SubLayer& sub, const at::Tensor& inputs) {
+  return Apply(sub.out, inputs).to(at::kFloat);
+}
 
-at::Tensor AddNorm(const Network& net, const SubLayer& sub, const at::Tensor& hidden, const at::Tensor& branch) {
+at::Tensor AddNorm(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
+                   const at::Tensor& branch) {
   return LayerNorm(net, sub.norm, hidden + branch);
 }
 
@@ -142,7 +152,8 @@ at::Tensor ApplyHead(const Network& net, const at::Tensor& hidden, const Batch& 
   const bool every_token = net.spec.task == Task::kQuestionAnswering;
   at::Tensor x = every_token ? hidden : hidden.select(1, 0);
   for (const HeadLayer& layer : net.head) x = Activate(Apply(layer.linear, x), layer.activation);
-  if (every_token && batch.padded) x = x.masked_fill(batch.mask.logical_not().unsqueeze(-1), kMinusInfinity);
+  if (every_token && batch.padded)
+    x = x.masked_fill(batch.mask.logical_not().unsqueeze(-1), kMinusInfinity);
   return x;
 }
 

@@ -30,15 +30,17 @@ std::vector<std::string> FamilyNames() {
   return names;
 }
 
-ModelSpec MakeSpec(const Json& config, std::map<std::string, at::Tensor>* tensors, const std::string& where) {
+ModelSpec MakeSpec(const Json& config, std::map<std::string, at::Tensor>* tensors,
+                   const std::string& where) {
   const std::string type = ModelType(config, where);
   for (const EncoderFamily& family : EncoderFamilies()) {
     if (family.model_type == type) return MakeEncoderSpec(family, config, tensors, where);
   }
-  ThrowBadInput({.what = "this model family cannot be pruned",
-                 .where = where + "/config.json",
-                 .expected = fmt::format("\"model_type\" one of {}", fmt::join(FamilyNames(), ", ")),
-                 .found = fmt::format("\"{}\"", Printable(type))});
+  ThrowBadInput(
+      {.what = "this model family cannot be pruned",
+       .where = where + "/config.json",
+       .expected = fmt::format("\"model_type\" one of {}", fmt::join(FamilyNames(), ", ")),
+       .found = fmt::format("\"{}\"", Printable(type))});
 }
 
 Model LoadModel(const std::filesystem::path& folder) {

@@ -1,13 +1,14 @@
 // A Transformer as coppice sees it: dimensions, a list of sub-layers, and named tensors.
 //
-// The one idea is the *unit*: a head of an attention sub-layer, a channel of a feed-forward one. A unit owns
-// slices of several tensors that can only leave together (a head's rows of query, key and value and its
-// columns of the output projection). Those slices are data, written down by the model family; scores,
-// search, repair and shrinking see sub-layers and slices and never ask for a model's name.
+// The one idea is the *unit*: a head of an attention sub-layer, a channel of a feed-forward one. A
+// unit owns slices of several tensors that can only leave together (a head's rows of query, key and
+// value and its columns of the output projection). Those slices are data, written down by the model
+// family; scores, search, repair and shrinking see sub-layers and slices and never ask for a
+// model's name.
 //
-// A pruned model is just a model: every sub-layer has its own number of units, zero included. config.json
-// of a pruned folder states them ("coppice": {"heads": [...], "channels": [...]}), and they are checked
-// against the tensors like everything else.
+// A pruned model is just a model: every sub-layer has its own number of units, zero included.
+// config.json of a pruned folder states them ("coppice": {"heads": [...], "channels": [...]}), and
+// they are checked against the tensors like everything else.
 //
 // Words and shapes: L layers, D width, H heads, E head width, C channels, V vocabulary, T tokens.
 #pragma once
@@ -30,14 +31,16 @@ enum class Task { kNone, kClassification, kRegression, kQuestionAnswering };
 
 enum class Activation { kIdentity, kGelu, kGeluTanh, kRelu, kTanh };
 
-// The part of a tensor that a sub-layer's units own: along `axis`, unit i owns [i * width, (i + 1) * width).
+// The part of a tensor that a sub-layer's units own: along `axis`, unit i owns [i * width, (i + 1)
+// * width).
 struct Slice {
   std::string tensor;
   int64_t axis = 0;
   int64_t width = 1;
 };
 
-// One residual branch: attention or feed-forward. Tensor fields hold names without ".weight"/".bias".
+// One residual branch: attention or feed-forward. Tensor fields hold names without
+// ".weight"/".bias".
 struct SubLayerSpec {
   UnitKind kind = UnitKind::kHead;
   int64_t layer = 0;
@@ -57,39 +60,45 @@ struct HeadLinear {
   Activation activation = Activation::kIdentity;
 };
 
-// Where position embeddings start: row t for token t, or counted over tokens that are not padding, from padding + 1.
+// Where position embeddings start: row t for token t, or counted over tokens that are not padding,
+// from padding + 1.
 enum class PositionRule { kFromZero, kAfterPadding };
 
 struct ModelSpec {
-  std::string family;       // config.json's model_type
+  std::string family;  // config.json's model_type
   Task task = Task::kNone;
-  int64_t labels = 0;       // outputs of the head (0 without a head)
-  int64_t width = 0;        // D
-  int64_t head_width = 0;   // E
-  int64_t layers = 0;       // L
-  int64_t vocabulary = 0;   // V
-  int64_t max_tokens = 0;   // longest input
+  int64_t labels = 0;      // outputs of the head (0 without a head)
+  int64_t width = 0;       // D
+  int64_t head_width = 0;  // E
+  int64_t layers = 0;      // L
+  int64_t vocabulary = 0;  // V
+  int64_t max_tokens = 0;  // longest input
   int64_t pad_id = 0;
   double norm_eps = 1e-12;
   Activation activation = Activation::kGelu;
   PositionRule positions = PositionRule::kFromZero;
-  std::string word_embeddings, position_embeddings, token_type_embeddings;  // full names; the last may be empty
+  std::string word_embeddings, position_embeddings,
+      token_type_embeddings;  // full names; the last may be empty
   std::string embedding_norm;
-  std::vector<SubLayerSpec> sub_layers;  // 2L: attention and feed-forward of layer 0, of layer 1, ...
-  std::vector<HeadLinear> head;          // read from the first token, or from every token for question answering
+  std::vector<SubLayerSpec>
+      sub_layers;  // 2L: attention and feed-forward of layer 0, of layer 1, ...
+  std::vector<HeadLinear>
+      head;  // read from the first token, or from every token for question answering
 };
 
 struct Model {
   ModelSpec spec;
-  std::map<std::string, at::Tensor> tensors;  // by the file's names and in its dtypes; memory-mapped, read only
+  std::map<std::string, at::Tensor>
+      tensors;  // by the file's names and in its dtypes; memory-mapped, read only
   nlohmann::ordered_json config;
   std::filesystem::path folder;
   std::vector<std::filesystem::path> weight_files;
   std::vector<std::filesystem::path> passthrough;  // files of the folder to copy unread
 };
 
-// Loads and checks a folder: every tensor that the family needs is there with the shape that config.json
-// says, and no tensor is unknown. Throws Error (kBadInput) naming file, tensor, expected and found.
+// Loads and checks a folder: every tensor that the family needs is there with the shape that
+// config.json says, and no tensor is unknown. Throws Error (kBadInput) naming file, tensor,
+// expected and found.
 Model LoadModel(const std::filesystem::path& folder);
 
 // Makes the spec of `config` and `tensors`; the part of LoadModel() after the files are read.
@@ -103,7 +112,7 @@ nlohmann::ordered_json ConfigWithSizes(const nlohmann::ordered_json& config, con
 // model_type of every family, in the order of the list.
 std::vector<std::string> FamilyNames();
 
-std::string TaskName(Task task);        // "classification", "question-answering", ...
-std::string UnitName(UnitKind kind);    // "head", "channel"
+std::string TaskName(Task task);      // "classification", "question-answering", ...
+std::string UnitName(UnitKind kind);  // "head", "channel"
 
 }  // namespace coppice

@@ -1,5 +1,5 @@
-// MPNet (Song et al. 2020): RoBERTa's positions, no token types, and one table of relative position biases
-// shared by the attention of all layers.
+// MPNet (Song et al. 2020): RoBERTa's positions, no token types, and one table of relative position
+// biases shared by the attention of all layers.
 #include "model/encoder_family.h"
 
 namespace coppice {

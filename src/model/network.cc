@@ -33,7 +33,8 @@ SubLayer BindSubLayer(const Model& model, const SubLayerSpec& spec, const Comput
     const Linear query = GetLinear(model, spec.query, compute);
     const Linear key = GetLinear(model, spec.key, compute);
     const Linear value = GetLinear(model, spec.value, compute);
-    sub.in = {at::cat({query.weight, key.weight, value.weight}), at::cat({query.bias, key.bias, value.bias})};
+    sub.in = {at::cat({query.weight, key.weight, value.weight}),
+              at::cat({query.bias, key.bias, value.bias})};
     if (!spec.relative_bias.empty()) {
       sub.relative_bias = Get(model, spec.relative_bias, {compute.device, at::kFloat});
     }
@@ -56,9 +57,11 @@ Network Bind(const Model& model, const Compute& compute) {
     net.token_type = model.tensors.at(spec.token_type_embeddings).to(compute.device);
   }
   net.embedding_norm = GetNorm(model, spec.embedding_norm, compute);
-  for (const SubLayerSpec& sub : spec.sub_layers) net.sub_layers.push_back(BindSubLayer(model, sub, compute));
+  for (const SubLayerSpec& sub : spec.sub_layers)
+    net.sub_layers.push_back(BindSubLayer(model, sub, compute));
   for (const HeadLinear& linear : spec.head) {
-    net.head.push_back({GetLinear(model, linear.name, {compute.device, at::kFloat}), linear.activation});
+    net.head.push_back(
+        {GetLinear(model, linear.name, {compute.device, at::kFloat}), linear.activation});
   }
   return net;
 }

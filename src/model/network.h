@@ -1,7 +1,8 @@
 // A Model's tensors bound to their places in the forward pass, in one compute dtype on one device.
 //
-// Products run in the compute dtype (float32 or bfloat16); the residual stream, the norms and the head stay
-// in float32, so that a bfloat16 run rounds only the operands of products and their outputs.
+// Products run in the compute dtype (float32 or bfloat16); the residual stream, the norms and the
+// head stay in float32, so that a bfloat16 run rounds only the operands of products and their
+// outputs.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -32,8 +33,8 @@ struct Norm {
 struct SubLayer {
   UnitKind kind = UnitKind::kHead;
   int64_t units = 0;
-  int64_t width = 1;         // inputs of `out` a unit owns
-  Linear in;                 // attention: rows of query, key, value (3 * H * E, D); feed-forward: (C, D)
+  int64_t width = 1;  // inputs of `out` a unit owns
+  Linear in;          // attention: rows of query, key, value (3 * H * E, D); feed-forward: (C, D)
   at::Tensor relative_bias;  // attention, may be undefined: (buckets, H) float32
   Linear out;                // (D, units * width)
   Norm norm;

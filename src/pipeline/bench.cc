@@ -40,8 +40,8 @@ double Quantile(std::vector<double> sorted, double share) {
   return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1) + 0.5)];
 }
 
-void BenchShape(const BenchOptions& options, const std::vector<Network>& nets, int64_t rows, int64_t length,
-                Progress* progress, std::vector<BenchRow>* table) {
+void BenchShape(const BenchOptions& options, const std::vector<Network>& nets, int64_t rows,
+                int64_t length, Progress* progress, std::vector<BenchRow>* table) {
   std::vector<Batch> batches;
   std::vector<std::vector<double>> times(nets.size());
   for (const Network& net : nets) {
@@ -49,7 +49,8 @@ void BenchShape(const BenchOptions& options, const std::vector<Network>& nets, i
     for (int warm_up = 0; warm_up < 2; ++warm_up) MeasureMs(net, batches.back());
   }
   const double start = Now();
-  for (int64_t round = 0; round < options.repeats && (round < 3 || Now() - start < options.seconds); ++round) {
+  for (int64_t round = 0; round < options.repeats && (round < 3 || Now() - start < options.seconds);
+       ++round) {
     for (size_t i = 0; i < nets.size(); ++i) times[i].push_back(MeasureMs(nets[i], batches[i]));
     progress->Step();
   }
@@ -82,14 +83,17 @@ BenchReport Bench(const BenchOptions& options, const Console& console) {
     nets.push_back(Bind(LoadModel(folder), compute));
     for (const int64_t length : options.lengths) {
       if (length <= nets.back().spec.max_tokens) continue;
-      ThrowUsage({.what = "length is beyond the model's inputs", .where = folder.string(),
-                  .expected = fmt::format("at most {}", nets.back().spec.max_tokens), .found = fmt::to_string(length)});
+      ThrowUsage({.what = "length is beyond the model's inputs",
+                  .where = folder.string(),
+                  .expected = fmt::format("at most {}", nets.back().spec.max_tokens),
+                  .found = fmt::to_string(length)});
     }
   }
   const auto shapes = static_cast<int64_t>(options.batches.size() * options.lengths.size());
   Progress progress(console, "bench", shapes * options.repeats);
   for (const int64_t rows : options.batches) {
-    for (const int64_t length : options.lengths) BenchShape(options, nets, rows, length, &progress, &report.rows);
+    for (const int64_t length : options.lengths)
+      BenchShape(options, nets, rows, length, &progress, &report.rows);
   }
   return report;
 }

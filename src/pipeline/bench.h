@@ -14,8 +14,8 @@ struct BenchOptions {
   std::vector<std::filesystem::path> models;  // the first is the baseline of the ratios
   std::vector<int64_t> batches = {1, 32};
   std::vector<int64_t> lengths = {128};
-  int64_t repeats = 20;       // at most; fewer when they would take over `seconds`
-  double seconds = 20;        // for one batch and length, all models together
+  int64_t repeats = 20;  // at most; fewer when they would take over `seconds`
+  double seconds = 20;   // for one batch and length, all models together
   std::string device = "auto";
   std::string dtype = "auto";
   int threads = 0;

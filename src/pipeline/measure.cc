@@ -17,8 +17,8 @@ struct Measured {
   std::vector<at::Tensor> outputs;
 };
 
-Measured MeasureOne(const std::filesystem::path& folder, const Dataset& dataset, const MeasureOptions& options,
-                    const Console& console) {
+Measured MeasureOne(const std::filesystem::path& folder, const Dataset& dataset,
+                    const MeasureOptions& options, const Console& console) {
   UseThreads(options.threads);
   const Compute compute = ChooseCompute(options.device, options.dtype, Purpose::kMeasure);
   const Model model = LoadModel(folder);
@@ -32,9 +32,11 @@ Measured MeasureOne(const std::filesystem::path& folder, const Dataset& dataset,
     const StageClock clock(&m.seconds);
     result.outputs = RunModel(net, result.samples, console);
   }
-  if (result.samples.labelled) m.metric = ComputeMetric(model.spec, dataset, result.samples, result.outputs);
+  if (result.samples.labelled)
+    m.metric = ComputeMetric(model.spec, dataset, result.samples, result.outputs);
   const bool answering = model.spec.task == Task::kQuestionAnswering;
-  m.examples = static_cast<int64_t>(answering ? dataset.examples.size() : result.samples.samples.size());
+  m.examples =
+      static_cast<int64_t>(answering ? dataset.examples.size() : result.samples.samples.size());
   m.tokens = result.samples.tokens();
   m.device = DeviceName(compute);
   m.dtype = DtypeName(compute);
@@ -42,20 +44,29 @@ Measured MeasureOne(const std::filesystem::path& folder, const Dataset& dataset,
 }
 
 void RequireComparable(const Measured& a, const Measured& b, const std::string& where) {
-  const auto describe = [](const Measured& m) { return fmt::format("{} with {} labels", TaskName(m.spec.task), m.spec.labels); };
-  if (a.spec.task != b.spec.task || a.spec.labels != b.spec.labels || (a.spec.task == Task::kNone && a.spec.width != b.spec.width)) {
-    ThrowBadInput({.what = "the models' outputs cannot be compared", .where = where, .expected = describe(a), .found = describe(b)});
+  const auto describe = [](const Measured& m) {
+    return fmt::format("{} with {} labels", TaskName(m.spec.task), m.spec.labels);
+  };
+  if (a.spec.task != b.spec.task || a.spec.labels != b.spec.labels ||
+      (a.spec.task == Task::kNone && a.spec.width != b.spec.width)) {
+    ThrowBadInput({.what = "the models' outputs cannot be compared",
+                   .where = where,
+                   .expected = describe(a),
+                   .found = describe(b)});
   }
   for (size_t i = 0; i < a.samples.samples.size(); ++i) {
     if (a.samples.samples[i].encoding.ids != b.samples.samples[i].encoding.ids) {
-      ThrowBadInput({.what = fmt::format("the models' tokenizers differ, first on example {}", i + 1), .where = where});
+      ThrowBadInput(
+          {.what = fmt::format("the models' tokenizers differ, first on example {}", i + 1),
+           .where = where});
     }
   }
 }
 
 }  // namespace
 
-Measurement MeasureModel(const std::filesystem::path& model, const MeasureOptions& options, const Console& console) {
+Measurement MeasureModel(const std::filesystem::path& model, const MeasureOptions& options,
+                         const Console& console) {
   return MeasureOne(model, ReadDataset(options.data, options.limit), options, console).measurement;
 }
 

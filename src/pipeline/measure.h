@@ -34,8 +34,10 @@ struct PairMeasurement {
   Comparison comparison;  // first is the reference
 };
 
-// Throw Error for files that cannot be used; the pair must have one task, one number of labels and the same token ids.
-Measurement MeasureModel(const std::filesystem::path& model, const MeasureOptions& options, const Console& console);
+// Throw Error for files that cannot be used; the pair must have one task, one number of labels and
+// the same token ids.
+Measurement MeasureModel(const std::filesystem::path& model, const MeasureOptions& options,
+                         const Console& console);
 PairMeasurement MeasurePair(const std::filesystem::path& first, const std::filesystem::path& second,
                             const MeasureOptions& options, const Console& console);
 

@@ -7,8 +7,8 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "export/huggingface.h"
 #include "eval/run_model.h"
+#include "export/huggingface.h"
 #include "model/device.h"
 #include "score/mask_gradients.h"
 #include "search/global_search.h"
@@ -18,7 +18,8 @@
 namespace coppice {
 namespace {
 
-constexpr size_t kPublishedBatch = 32;          // samples whose mean gradient is one row; 12 for question answering
+constexpr size_t kPublishedBatch =
+    32;  // samples whose mean gradient is one row; 12 for question answering
 constexpr size_t kPublishedBatchAnswering = 12;
 
 struct Evaluation {
@@ -34,7 +35,8 @@ std::vector<at::Tensor> Squares(const std::vector<at::Tensor>& gradients) {
   return scores;
 }
 
-// Rows of mini-batches in the order of drawing: the published Fisher information squares their mean gradients.
+// Rows of mini-batches in the order of drawing: the published Fisher information squares their mean
+// gradients.
 std::vector<at::Tensor> BatchMeans(const std::vector<at::Tensor>& gradients, int64_t batch) {
   std::vector<at::Tensor> means;
   for (const at::Tensor& rows : gradients) {
@@ -51,18 +53,25 @@ int64_t Limit(const CostTable& costs, double keep) {
 
 void CheckOptions(const PruneOptions& options) {
   if (options.method != "fisher") {
-    ThrowUsage({.what = "unknown method", .where = "--method", .expected = "fisher", .found = options.method});
+    ThrowUsage({.what = "unknown method",
+                .where = "--method",
+                .expected = "fisher",
+                .found = options.method});
   }
   if (!(options.keep > 0 && options.keep <= 1)) {
-    ThrowUsage({.what = "the share to keep is out of range", .expected = "above 0, at most 1",
+    ThrowUsage({.what = "the share to keep is out of range",
+                .expected = "above 0, at most 1",
                 .found = fmt::format("{}", options.keep)});
   }
-  if (options.samples < 1) ThrowUsage({.what = "bad value", .where = "--samples", .expected = "1 or more"});
+  if (options.samples < 1)
+    ThrowUsage({.what = "bad value", .where = "--samples", .expected = "1 or more"});
   if (options.data.empty()) {
-    ThrowUsage({.what = "method fisher needs calibration examples", .hint = "give them with --data FILE"});
+    ThrowUsage(
+        {.what = "method fisher needs calibration examples", .hint = "give them with --data FILE"});
   }
   if (options.as_published && (options.repair || options.uniform)) {
-    ThrowUsage({.what = "--as-published leaves no choice of repair or shape", .hint = "drop --repair or --uniform"});
+    ThrowUsage({.what = "--as-published leaves no choice of repair or shape",
+                .hint = "drop --repair or --uniform"});
   }
 }
 
@@ -73,7 +82,8 @@ Samples Calibrate(const Model& model, const Tokenizer& tokenizer, const PruneOpt
                      {.count = options.samples,
                       .seed = options.seed,
                       .with_replacement = options.as_published,
-                      .max_length = options.length > 0 ? options.length : (answering ? int64_t{kSquadLength} : 128)},
+                      .max_length = options.length > 0 ? options.length
+                                                       : (answering ? int64_t{kSquadLength} : 128)},
                      /*need_labels=*/false);
 }
 
@@ -83,30 +93,34 @@ struct Scored {
   std::vector<at::Tensor> scores;     // of each sub-layer, (units) float64
 };
 
-Scored Score(const Network& dense, const Samples& samples, const PruneOptions& options, const Console& console,
-             PruneReport* report) {
-  const LabelSource labels = samples.labelled && dense.spec.task != Task::kNone ? LabelSource::kData : LabelSource::kModel;
+Scored Score(const Network& dense, const Samples& samples, const PruneOptions& options,
+             const Console& console, PruneReport* report) {
+  const LabelSource labels =
+      samples.labelled && dense.spec.task != Task::kNone ? LabelSource::kData : LabelSource::kModel;
   report->sampled_labels = labels == LabelSource::kModel;
   if (options.as_published && report->sampled_labels) {
     console.Warn("the published method needs labels; they are drawn from the model instead");
   }
-  MaskGradients gradients = ComputeMaskGradients(dense, samples, {.labels = labels, .seed = options.seed}, console);
+  MaskGradients gradients =
+      ComputeMaskGradients(dense, samples, {.labels = labels, .seed = options.seed}, console);
   report->calibration_loss = gradients.mean_loss;
   if (!std::isfinite(gradients.mean_loss)) {
-    ThrowBadInput({.what = "the loss on the calibration examples is not finite", .where = options.data.string(),
+    ThrowBadInput({.what = "the loss on the calibration examples is not finite",
+                   .where = options.data.string(),
                    .hint = "the weights may hold infinities; try --dtype float32"});
   }
   Scored scored{std::move(gradients.rows), {}};
   if (options.as_published) {
     const bool answering = dense.spec.task == Task::kQuestionAnswering;
-    scored.gradients = BatchMeans(scored.gradients, answering ? kPublishedBatchAnswering : kPublishedBatch);
+    scored.gradients =
+        BatchMeans(scored.gradients, answering ? kPublishedBatchAnswering : kPublishedBatch);
   }
   scored.scores = Squares(scored.gradients);
   return scored;
 }
 
-Plan Search(const Model& model, const Scored& scored, const CostTable& costs, const PruneOptions& options,
-            PruneReport* report) {
+Plan Search(const Model& model, const Scored& scored, const CostTable& costs,
+            const PruneOptions& options, PruneReport* report) {
   const int64_t limit = Limit(costs, options.keep);
   if (options.uniform) {
     GlobalSearchResult result = SearchUniformly(model.spec, scored.scores, costs, limit);
@@ -116,15 +130,16 @@ Plan Search(const Model& model, const Scored& scored, const CostTable& costs, co
   const SearchRules rules = options.as_published ? SearchRules::kPublished : SearchRules::kExact;
   const GlobalSearchResult result = SearchGlobally(model.spec, scored.scores, costs, limit, rules);
   report->kept_score = result.kept_score;
-  const RearrangeResult rearranged = Rearrange(
-      result.plan, scored.gradients, options.as_published ? RearrangeRules::kPublished : RearrangeRules::kExact);
+  const RearrangeResult rearranged =
+      Rearrange(result.plan, scored.gradients,
+                options.as_published ? RearrangeRules::kPublished : RearrangeRules::kExact);
   report->swaps = rearranged.swaps;
   return rearranged.plan;
 }
 
-Model RepairModel(const Model& model, const Network& dense, const Scored& scored, const CostTable& costs,
-             const Samples& samples, const Model& shrunk, const PruneOptions& options, const Console& console,
-             PruneReport* report) {
+Model RepairModel(const Model& model, const Network& dense, const Scored& scored,
+                  const CostTable& costs, const Samples& samples, const Model& shrunk,
+                  const PruneOptions& options, const Console& console, PruneReport* report) {
   TuneOptions tune;
   tune.published = options.as_published;
   if (options.repair) tune.repair = ParseRepair(*options.repair);
@@ -132,9 +147,10 @@ Model RepairModel(const Model& model, const Network& dense, const Scored& scored
   TuneResult result;
   if (options.as_published) {
     // The published teacher is itself pruned, to the square root of the budget.
-    const Plan milder = SearchGlobally(model.spec, scored.scores, costs, Limit(costs, std::sqrt(options.keep)),
-                                       SearchRules::kPublished)
-                            .plan;
+    const Plan milder =
+        SearchGlobally(model.spec, scored.scores, costs, Limit(costs, std::sqrt(options.keep)),
+                       SearchRules::kPublished)
+            .plan;
     result = Tune(Bind(Shrink(model, milder), dense.compute), shrunk, samples, tune, console);
   } else {
     result = Tune(dense, shrunk, samples, tune, console);
@@ -146,8 +162,8 @@ Model RepairModel(const Model& model, const Network& dense, const Scored& scored
   return WithTensors(shrunk, result.tensors);
 }
 
-std::optional<Metric> Measure(const Model& model, const Evaluation& evaluation, const PruneOptions& options,
-                              const Console& console) {
+std::optional<Metric> Measure(const Model& model, const Evaluation& evaluation,
+                              const PruneOptions& options, const Console& console) {
   const Network net = Bind(model, ChooseCompute(options.device, options.dtype, Purpose::kMeasure));
   return ComputeMetric(model.spec, evaluation.dataset, evaluation.samples,
                        RunModel(net, evaluation.samples, console));
@@ -176,7 +192,9 @@ void DescribeModel(const Model& model, PruneReport* report) {
 PruneReport Prune(const PruneOptions& options, const Console& console) {
   const double start = Now();
   CheckOptions(options);
-  { const OutputFolder probe(options.out, options.replace); }  // refuse before the work, not after it
+  {
+    const OutputFolder probe(options.out, options.replace);
+  }  // refuse before the work, not after it
   UseThreads(options.threads);
   PruneReport report;
   report.options = options;
@@ -205,7 +223,8 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     report.tokens = options.at_length.value_or(samples.mean_tokens());
     if (!options.eval.empty()) {
       evaluation.dataset = ReadDataset(options.eval);
-      evaluation.samples = DrawSamples(model.spec, *tokenizer, evaluation.dataset, {}, /*need_labels=*/true);
+      evaluation.samples =
+          DrawSamples(model.spec, *tokenizer, evaluation.dataset, {}, /*need_labels=*/true);
     }
   }
   const CostTable costs = MakeCostTable(model, options.budget, options.scope, report.tokens);
@@ -219,7 +238,8 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     const StageClock clock(&seconds.search);
     report.plan = options.plan.empty()
                       ? Search(model, scored, costs, options, &report)
-                      : PlanFromJson(nlohmann::ordered_json::parse(ReadFile(options.plan)), options.plan.string());
+                      : PlanFromJson(nlohmann::ordered_json::parse(ReadFile(options.plan)),
+                                     options.plan.string());
     ValidatePlan(report.plan, UnitCounts(model.spec), options.plan.string());
     report.kept = static_cast<double>(costs.Of(report.plan)) / static_cast<double>(costs.Dense());
   }

@@ -23,20 +23,21 @@ struct PruneOptions {
   std::filesystem::path model;
   std::filesystem::path data;
   std::filesystem::path out;
-  bool replace = false;              // --force
+  bool replace = false;  // --force
   CostKind budget = CostKind::kMacs;
   CostScope scope = CostScope::kBlocks;
-  double keep = 1;                   // share that stays, in (0, 1]
-  std::optional<double> at_length;   // tokens at which MACs are counted; the calibration mean without it
+  double keep = 1;  // share that stays, in (0, 1]
+  std::optional<double>
+      at_length;  // tokens at which MACs are counted; the calibration mean without it
   std::string method = "fisher";
   bool as_published = false;
   bool uniform = false;
   int64_t samples = 2048;
-  int64_t length = 0;                // tokens a sample; 0: 128, question answering 384
+  int64_t length = 0;  // tokens a sample; 0: 128, question answering 384
   uint64_t seed = 0;
   std::optional<std::string> repair;  // the method's own without it
-  std::filesystem::path eval;        // empty: no evaluation
-  std::filesystem::path plan;        // empty: search
+  std::filesystem::path eval;         // empty: no evaluation
+  std::filesystem::path plan;         // empty: search
   std::string device = "auto";
   std::string dtype = "auto";
   int threads = 0;
@@ -72,7 +73,8 @@ PruneReport Prune(const PruneOptions& options, const Console& console);
 // The machine-readable result on stdout (--json).
 nlohmann::ordered_json ResultJson(const PruneReport& report);
 
-// The record written into the folder as coppice.json: plan, scores' summary, budget, options, versions.
+// The record written into the folder as coppice.json: plan, scores' summary, budget, options,
+// versions.
 nlohmann::ordered_json RecordJson(const PruneReport& report);
 
 }  // namespace coppice

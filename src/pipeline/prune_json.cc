@@ -18,8 +18,9 @@ Json BudgetJson(const PruneReport& report) {
 }
 
 Json SecondsJson(const StageSeconds& s, bool with_total) {
-  Json json = {{"load", s.load}, {"calibrate", s.calibrate}, {"score", s.score}, {"search", s.search},
-               {"tune", s.tune}, {"shrink", s.shrink},       {"write", s.write}};
+  Json json = {{"load", s.load},     {"calibrate", s.calibrate}, {"score", s.score},
+               {"search", s.search}, {"tune", s.tune},           {"shrink", s.shrink},
+               {"write", s.write}};
   if (with_total) json["total"] = s.total;
   return json;
 }
@@ -27,7 +28,9 @@ Json SecondsJson(const StageSeconds& s, bool with_total) {
 Json SubLayersJson(const PruneReport& report) {
   Json list = Json::array();
   for (size_t i = 0; i < report.sub_layers.size(); ++i) {
-    Json entry = {{"output", report.sub_layers[i]}, {"units", report.units[i]}, {"kept", report.plan.kept[i].size()}};
+    Json entry = {{"output", report.sub_layers[i]},
+                  {"units", report.units[i]},
+                  {"kept", report.plan.kept[i].size()}};
     if (i < report.repairs.size()) {
       const TuneRecord& record = report.repairs[i];
       entry["repair"] = RepairName(record.repair);
@@ -43,18 +46,19 @@ Json SubLayersJson(const PruneReport& report) {
 }  // namespace
 
 Json ResultJson(const PruneReport& report) {
-  Json json = {{"out", report.options.out.string()},
-               {"method", report.options.method},
-               {"as_published", report.options.as_published},
-               {"seed", report.options.seed},
-               {"budget", BudgetJson(report)},
-               {"params", {{"before", report.before.parameters}, {"after", report.after.parameters}}},
-               {"macs", {{"before", report.before.macs_blocks}, {"after", report.after.macs_blocks}}},
-               {"bytes", {{"before", report.before.bytes}, {"after", report.after.bytes}}},
-               {"seconds", SecondsJson(report.seconds, true)},
-               {"peak_memory_bytes", report.peak_memory_bytes},
-               {"device", report.device},
-               {"dtype", report.dtype}};
+  Json json = {
+      {"out", report.options.out.string()},
+      {"method", report.options.method},
+      {"as_published", report.options.as_published},
+      {"seed", report.options.seed},
+      {"budget", BudgetJson(report)},
+      {"params", {{"before", report.before.parameters}, {"after", report.after.parameters}}},
+      {"macs", {{"before", report.before.macs_blocks}, {"after", report.after.macs_blocks}}},
+      {"bytes", {{"before", report.before.bytes}, {"after", report.after.bytes}}},
+      {"seconds", SecondsJson(report.seconds, true)},
+      {"peak_memory_bytes", report.peak_memory_bytes},
+      {"device", report.device},
+      {"dtype", report.dtype}};
   if (report.eval_before && report.eval_after) {
     json["eval"] = {{"metric", report.eval_before->name},
                     {"before", report.eval_before->value},
@@ -72,13 +76,22 @@ Json RecordJson(const PruneReport& report) {
           {"torch", TORCH_VERSION},
           {"plan", PlanToJson(report.plan)},
           {"sub_layers", SubLayersJson(report)},
-          {"scores", {{"kept", report.kept_score}, {"total", report.total_score}, {"swaps", report.swaps},
-                      {"calibration_loss", report.calibration_loss}, {"labels", report.sampled_labels ? "model" : "data"}}},
+          {"scores",
+           {{"kept", report.kept_score},
+            {"total", report.total_score},
+            {"swaps", report.swaps},
+            {"calibration_loss", report.calibration_loss},
+            {"labels", report.sampled_labels ? "model" : "data"}}},
           {"budget", BudgetJson(report)},
-          {"options", {{"method", report.options.method}, {"as_published", report.options.as_published},
-                       {"uniform", report.options.uniform}, {"samples", report.samples},
-                       {"tokens", report.calibration_tokens}, {"seed", report.options.seed},
-                       {"device", report.device}, {"dtype", report.dtype}}},
+          {"options",
+           {{"method", report.options.method},
+            {"as_published", report.options.as_published},
+            {"uniform", report.options.uniform},
+            {"samples", report.samples},
+            {"tokens", report.calibration_tokens},
+            {"seed", report.options.seed},
+            {"device", report.device},
+            {"dtype", report.dtype}}},
           {"sha256", {{"data", report.data_sha256}, {"model", report.model_sha256}}},
           {"seconds", SecondsJson(report.seconds, false)}};
 }

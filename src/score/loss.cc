@@ -12,7 +12,8 @@ namespace {
 int64_t DrawClass(const at::Tensor& logits, Random* random) {
   const at::Tensor cumulative = at::cumsum(at::softmax(logits.to(at::kDouble), 0), 0);
   const double point = random->Uniform();
-  const int64_t drawn = at::searchsorted(cumulative, point, /*out_int32=*/false, /*right=*/true).item<int64_t>();
+  const int64_t drawn =
+      at::searchsorted(cumulative, point, /*out_int32=*/false, /*right=*/true).item<int64_t>();
   return std::min(drawn, logits.size(0) - 1);
 }
 
@@ -27,7 +28,8 @@ at::Tensor DrawTargets(Task task, const at::Tensor& output, const Batch& batch, 
     } else if (task == Task::kQuestionAnswering) {
       const int64_t start = DrawClass(one.select(1, 0), &random);
       const int64_t end = DrawClass(one.select(1, 1), &random);
-      rows.push_back(at::stack({at::scalar_tensor(start, at::kLong), at::scalar_tensor(end, at::kLong)}));
+      rows.push_back(
+          at::stack({at::scalar_tensor(start, at::kLong), at::scalar_tensor(end, at::kLong)}));
     } else {
       at::Tensor noisy = one.clone().contiguous();
       float* values = noisy.data_ptr<float>();
@@ -40,8 +42,8 @@ at::Tensor DrawTargets(Task task, const at::Tensor& output, const Batch& batch, 
 
 }  // namespace
 
-at::Tensor MakeTargets(const ModelSpec& spec, const Samples& samples, const Batch& batch, const at::Tensor& output,
-                       LabelSource source, uint64_t seed) {
+at::Tensor MakeTargets(const ModelSpec& spec, const Samples& samples, const Batch& batch,
+                       const at::Tensor& output, LabelSource source, uint64_t seed) {
   if (source == LabelSource::kModel) return DrawTargets(spec.task, output, batch, seed);
   const bool classes = spec.task == Task::kClassification;
   const bool spans = spec.task == Task::kQuestionAnswering;
@@ -56,7 +58,8 @@ at::Tensor MakeTargets(const ModelSpec& spec, const Samples& samples, const Batc
       numbers.push_back(sample.label);
     }
   }
-  at::Tensor targets = at::tensor(numbers, at::kDouble).to(classes || spans ? at::kLong : at::kFloat);
+  at::Tensor targets =
+      at::tensor(numbers, at::kDouble).to(classes || spans ? at::kLong : at::kFloat);
   if (spans) targets = targets.view({batch.rows(), 2});
   return targets.to(output.device());
 }
@@ -71,7 +74,9 @@ at::Tensor SampleLosses(Task task, const at::Tensor& output, const at::Tensor& t
     case Task::kRegression:
       return at::square(output.squeeze(1) - targets);
     case Task::kQuestionAnswering:
-      return (entropy(output.select(2, 0), targets.select(1, 0)) + entropy(output.select(2, 1), targets.select(1, 1))) / 2;
+      return (entropy(output.select(2, 0), targets.select(1, 0)) +
+              entropy(output.select(2, 1), targets.select(1, 1))) /
+             2;
     case Task::kNone:
       return at::square(output - targets).sum(1) / 2;
   }

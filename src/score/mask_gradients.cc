@@ -11,22 +11,25 @@ namespace coppice {
 namespace {
 
 // (B, units): sum over tokens and over a unit's columns, in float32.
-at::Tensor SumOverTokens(const SubLayer& sub, const at::Tensor& inputs, const at::Tensor& gradient) {
+at::Tensor SumOverTokens(const SubLayer& sub, const at::Tensor& inputs,
+                         const at::Tensor& gradient) {
   const at::Tensor product = inputs.detach().to(at::kFloat) * gradient;  // (B, T, units * width)
   return product.sum(1).view({inputs.size(0), sub.units, sub.width}).sum(2);
 }
 
 }  // namespace
 
-MaskGradients ComputeMaskGradients(const Network& net, const Samples& samples, const MaskGradientOptions& options,
-                                   const Console& console) {
+MaskGradients ComputeMaskGradients(const Network& net, const Samples& samples,
+                                   const MaskGradientOptions& options, const Console& console) {
   MaskGradients result;
   const auto count = static_cast<int64_t>(samples.samples.size());
   const at::TensorOptions exact = at::TensorOptions(at::kFloat).device(net.compute.device);
-  for (const SubLayer& sub : net.sub_layers) result.rows.push_back(at::zeros({count, sub.units}, exact));
+  for (const SubLayer& sub : net.sub_layers)
+    result.rows.push_back(at::zeros({count, sub.units}, exact));
   Progress progress(console, "gradients", count);
   double loss_sum = 0;
-  for (const Batch& batch : MakeBatches(samples, net.spec, options.batch_tokens, net.compute.device)) {
+  for (const Batch& batch :
+       MakeBatches(samples, net.spec, options.batch_tokens, net.compute.device)) {
     at::AutoGradMode with_gradients(true);
     const AttentionContext context = MakeContext(net, batch);
     at::Tensor hidden = Embed(net, batch).detach().requires_grad_();
@@ -41,10 +44,11 @@ MaskGradients ComputeMaskGradients(const Network& net, const Samples& samples, c
       owner.push_back(i);
     }
     const at::Tensor output = ApplyHead(net, hidden, batch);
-    const at::Tensor targets = MakeTargets(net.spec, samples, batch, output, options.labels, options.seed);
+    const at::Tensor targets =
+        MakeTargets(net.spec, samples, batch, output, options.labels, options.seed);
     const at::Tensor loss = SampleLosses(net.spec.task, output, targets).sum();
-    const std::vector<at::Tensor> gradients =
-        torch::autograd::grad({loss}, inputs, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
+    const std::vector<at::Tensor> gradients = torch::autograd::grad(
+        {loss}, inputs, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
     at::NoGradGuard no_gradients;
     const at::Tensor rows = at::tensor(batch.samples, at::kLong).to(net.compute.device);
     for (size_t k = 0; k < inputs.size(); ++k) {

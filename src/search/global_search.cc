@@ -16,7 +16,8 @@ struct RankedUnit {
   int64_t unit = 0;
 };
 
-// All units of one kind, best first (ties: earlier layers and units first), with sums of the best 0, 1, ...
+// All units of one kind, best first (ties: earlier layers and units first), with sums of the best
+// 0, 1, ...
 struct Ranking {
   std::vector<RankedUnit> units;
   std::vector<double> sums;
@@ -24,19 +25,22 @@ struct Ranking {
   int64_t size() const { return static_cast<int64_t>(units.size()); }
 };
 
-Ranking Rank(const ModelSpec& spec, const std::vector<at::Tensor>& scores, const CostTable& costs, UnitKind kind) {
+Ranking Rank(const ModelSpec& spec, const std::vector<at::Tensor>& scores, const CostTable& costs,
+             UnitKind kind) {
   Ranking ranking;
   for (size_t i = 0; i < spec.sub_layers.size(); ++i) {
     if (spec.sub_layers[i].kind != kind) continue;
     const double* score = scores[i].const_data_ptr<double>();
-    for (int64_t unit = 0; unit < spec.sub_layers[i].units; ++unit) ranking.units.push_back({score[unit], i, unit});
+    for (int64_t unit = 0; unit < spec.sub_layers[i].units; ++unit)
+      ranking.units.push_back({score[unit], i, unit});
     Check(ranking.cost == 1 || ranking.cost == costs.unit[i], "units of one kind differ in cost");
     ranking.cost = costs.unit[i];
   }
   std::stable_sort(ranking.units.begin(), ranking.units.end(),
                    [](const RankedUnit& a, const RankedUnit& b) { return a.score > b.score; });
   ranking.sums.push_back(0);
-  for (const RankedUnit& unit : ranking.units) ranking.sums.push_back(ranking.sums.back() + unit.score);
+  for (const RankedUnit& unit : ranking.units)
+    ranking.sums.push_back(ranking.sums.back() + unit.score);
   return ranking;
 }
 
@@ -50,7 +54,8 @@ void KeepBest(const Ranking& ranking, int64_t count, Plan* plan) {
 [[noreturn]] void FailBudget(const CostTable& costs, int64_t limit, const std::string& why) {
   ThrowBudget({.what = why,
                .expected = fmt::format("a cost of at most {}", limit),
-               .found = fmt::format("{} for the whole model, {} of it not prunable", costs.Dense(), costs.fixed),
+               .found = fmt::format("{} for the whole model, {} of it not prunable", costs.Dense(),
+                                    costs.fixed),
                .hint = "ask to keep more"});
 }
 
@@ -69,14 +74,16 @@ GlobalSearchResult SearchGlobally(const ModelSpec& spec, const std::vector<at::T
     const int64_t rest = budget - n * heads.cost;
     if (rest < 0 && !published) break;
     const int64_t fitting = std::clamp<int64_t>(rest / channels.cost, 0, channels.size());
-    const double kept = heads.sums[static_cast<size_t>(n)] + channels.sums[static_cast<size_t>(fitting)];
+    const double kept =
+        heads.sums[static_cast<size_t>(n)] + channels.sums[static_cast<size_t>(fitting)];
     if (kept > best) {
       best = kept;
       best_heads = n;
       best_channels = fitting;
     }
   }
-  if (best_heads < 0 || best_heads + best_channels == 0) FailBudget(costs, limit, "no unit fits the budget");
+  if (best_heads < 0 || best_heads + best_channels == 0)
+    FailBudget(costs, limit, "no unit fits the budget");
   GlobalSearchResult result;
   result.kept_score = best;
   result.plan.kept.resize(spec.sub_layers.size());
@@ -86,8 +93,9 @@ GlobalSearchResult SearchGlobally(const ModelSpec& spec, const std::vector<at::T
   if (costs.Of(result.plan) > limit) {
     Check(published, "the search went over its budget");
     FailBudget(costs, limit,
-               fmt::format("the published search goes over this budget (it keeps {} heads and {} channels)",
-                           best_heads, best_channels));
+               fmt::format(
+                   "the published search goes over this budget (it keeps {} heads and {} channels)",
+                   best_heads, best_channels));
   }
   return result;
 }
@@ -106,13 +114,15 @@ GlobalSearchResult SearchUniformly(const ModelSpec& spec, const std::vector<at::
     }
   }
   const int64_t width = std::min(smallest, rest < 0 ? 0 : rest / one_channel_everywhere);
-  if (width < 1) FailBudget(costs, limit, "a uniform shape keeps all heads, and they alone exceed the budget");
+  if (width < 1)
+    FailBudget(costs, limit, "a uniform shape keeps all heads, and they alone exceed the budget");
   GlobalSearchResult result;
   result.plan.kept.resize(spec.sub_layers.size());
   for (size_t i = 0; i < spec.sub_layers.size(); ++i) {
     const bool channels = spec.sub_layers[i].kind == UnitKind::kChannel;
     const int64_t count = channels ? width : spec.sub_layers[i].units;
-    const at::Tensor order = at::argsort(scores[i], /*stable=*/true, /*dim=*/0, /*descending=*/true);
+    const at::Tensor order =
+        at::argsort(scores[i], /*stable=*/true, /*dim=*/0, /*descending=*/true);
     const at::Tensor kept = std::get<0>(order.slice(0, 0, count).sort());
     const int64_t* index = kept.const_data_ptr<int64_t>();
     result.plan.kept[i].assign(index, index + count);

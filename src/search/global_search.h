@@ -1,9 +1,9 @@
 // Which units to keep under a budget, all sub-layers at once: Kwon et al. 2022, section 4.2.
 //
-// The loss of a plan is modelled as the sum of its dropped units' scores (the diagonal of the Fisher
-// information). Heads all cost the same and channels all cost the same, so for each number of heads the best choice
-// is the best heads and, with what is left of the budget, the best channels: trying every number of heads finds the
-// exact optimum.
+// The loss of a plan is modelled as the sum of its dropped units' scores (the diagonal of the
+// Fisher information). Heads all cost the same and channels all cost the same, so for each number
+// of heads the best choice is the best heads and, with what is left of the budget, the best
+// channels: trying every number of heads finds the exact optimum.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,7 +19,8 @@ namespace coppice {
 // Which form of the search runs.
 enum class SearchRules {
   kExact,      // from zero heads up, never over the budget
-  kPublished,  // from one head up; a negative number of channels counts as zero, so that a plan may cost too much
+  kPublished,  // from one head up; a negative number of channels counts as zero, so that a plan may
+               // cost too much
 };
 
 struct GlobalSearchResult {
@@ -27,14 +28,14 @@ struct GlobalSearchResult {
   double kept_score = 0;  // sum of the kept units' scores
 };
 
-// scores: of each sub-layer (2L), (units) float64 on the CPU, not negative. limit: what the plan may cost, in the
-// table's unit. Throws Error (kBudget) when nothing fits; with kPublished also when the published rules
-// choose a plan over the budget.
-GlobalSearchResult SearchGlobally(const ModelSpec& spec, const std::vector<at::Tensor>& scores, const CostTable& costs,
-                                  int64_t limit, SearchRules rules);
+// scores: of each sub-layer (2L), (units) float64 on the CPU, not negative. limit: what the plan
+// may cost, in the table's unit. Throws Error (kBudget) when nothing fits; with kPublished also
+// when the published rules choose a plan over the budget.
+GlobalSearchResult SearchGlobally(const ModelSpec& spec, const std::vector<at::Tensor>& scores,
+                                  const CostTable& costs, int64_t limit, SearchRules rules);
 
-// The same number of channels in every layer and all heads: the shape that stock model classes load. The best
-// channels of each layer.
+// The same number of channels in every layer and all heads: the shape that stock model classes
+// load. The best channels of each layer.
 GlobalSearchResult SearchUniformly(const ModelSpec& spec, const std::vector<at::Tensor>& scores,
                                    const CostTable& costs, int64_t limit);
 

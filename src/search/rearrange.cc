@@ -12,15 +12,16 @@ namespace {
 // One sub-layer's quadratic form and its current dropped set, on the CPU in float64.
 struct Block {
   int64_t units = 0;
-  std::vector<float> matrix;   // (units, units), row-major
-  std::vector<char> dropped;   // (units)
-  std::vector<double> field;   // (units) matrix * u
+  std::vector<float> matrix;  // (units, units), row-major
+  std::vector<char> dropped;  // (units)
+  std::vector<double> field;  // (units) matrix * u
   const float* Row(int64_t i) const { return matrix.data() + i * units; }
   float At(int64_t i, int64_t j) const { return Row(i)[j]; }
 
   double Objective() const {
     double sum = 0;
-    for (int64_t i = 0; i < units; ++i) sum += dropped[static_cast<size_t>(i)] ? field[static_cast<size_t>(i)] : 0;
+    for (int64_t i = 0; i < units; ++i)
+      sum += dropped[static_cast<size_t>(i)] ? field[static_cast<size_t>(i)] : 0;
     return sum;
   }
   void Flip(int64_t unit) {
@@ -51,8 +52,8 @@ Block MakeBlock(const at::Tensor& gradients, const std::vector<int64_t>& kept, d
   return block;
 }
 
-// For each dropped unit in turn, the best exchange with a kept one, until a whole pass finds none. Every
-// exchange lowers the objective, so this ends.
+// For each dropped unit in turn, the best exchange with a kept one, until a whole pass finds none.
+// Every exchange lowers the objective, so this ends.
 int64_t SwapUntilStable(Block* block) {
   int64_t swaps = 0;
   const double tolerance = 1e-7 * block->Objective();
@@ -66,7 +67,8 @@ int64_t SwapUntilStable(Block* block) {
       double best_change = -tolerance;
       for (int64_t in = 0; in < block->units; ++in) {
         if (block->dropped[static_cast<size_t>(in)]) continue;
-        const double change = leaving + block->At(in, in) + 2 * (block->field[static_cast<size_t>(in)] - row[in]);
+        const double change =
+            leaving + block->At(in, in) + 2 * (block->field[static_cast<size_t>(in)] - row[in]);
         if (change < best_change) {
           best_change = change;
           best = in;
@@ -82,13 +84,15 @@ int64_t SwapUntilStable(Block* block) {
   return swaps;
 }
 
-// The published pass: units in ascending order of their own score join the dropped set one by one, and each
-// time the member leaves whose absence gives the smallest objective.
+// The published pass: units in ascending order of their own score join the dropped set one by one,
+// and each time the member leaves whose absence gives the smallest objective.
 int64_t GreedyPass(Block* block) {
   std::vector<int64_t> order(static_cast<size_t>(block->units));
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return block->At(a, a) < block->At(b, b); });
-  const auto count = static_cast<size_t>(std::count(block->dropped.begin(), block->dropped.end(), 1));
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return block->At(a, a) < block->At(b, b); });
+  const auto count =
+      static_cast<size_t>(std::count(block->dropped.begin(), block->dropped.end(), 1));
   if (count == 0) return 0;
   for (int64_t unit = 0; unit < block->units; ++unit) {
     if (block->dropped[static_cast<size_t>(unit)]) block->Flip(unit);
@@ -115,8 +119,8 @@ int64_t GreedyPass(Block* block) {
 
 }  // namespace
 
-RearrangeResult Rearrange(const Plan& plan, const std::vector<at::Tensor>& gradients, RearrangeRules rules,
-                          double coupling) {
+RearrangeResult Rearrange(const Plan& plan, const std::vector<at::Tensor>& gradients,
+                          RearrangeRules rules, double coupling) {
   RearrangeResult result;
   result.plan = plan;
   for (size_t i = 0; i < plan.kept.size(); ++i) {
@@ -125,7 +129,8 @@ RearrangeResult Rearrange(const Plan& plan, const std::vector<at::Tensor>& gradi
     if (kept == 0 || kept == units) continue;
     Block block = MakeBlock(gradients[i], plan.kept[i], coupling);
     result.before += block.Objective();
-    result.swaps += rules == RearrangeRules::kPublished ? GreedyPass(&block) : SwapUntilStable(&block);
+    result.swaps +=
+        rules == RearrangeRules::kPublished ? GreedyPass(&block) : SwapUntilStable(&block);
     result.after += block.Objective();
     result.plan.kept[i].clear();
     for (int64_t unit = 0; unit < units; ++unit) {

@@ -32,7 +32,8 @@ Model Shrink(const Model& model, const Plan& plan) {
     if (static_cast<int64_t>(kept.size()) == sub.units) continue;
     for (const Slice& slice : sub.slices) {
       at::Tensor& tensor = smaller.tensors.at(slice.tensor);
-      tensor = tensor.index_select(slice.axis, KeptPositions(kept, slice.width).to(tensor.device()));
+      tensor =
+          tensor.index_select(slice.axis, KeptPositions(kept, slice.width).to(tensor.device()));
     }
     sub.units = static_cast<int64_t>(kept.size());
   }

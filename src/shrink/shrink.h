@@ -6,8 +6,8 @@
 
 namespace coppice {
 
-// A model whose sub-layers hold the kept units only, in their order. Tensors that no unit owns are shared
-// with `model`. The plan must be valid for the model (ValidatePlan).
+// A model whose sub-layers hold the kept units only, in their order. Tensors that no unit owns are
+// shared with `model`. The plan must be valid for the model (ValidatePlan).
 Model Shrink(const Model& model, const Plan& plan);
 
 // Units of every sub-layer, as ValidatePlan() wants them.

@@ -1,13 +1,14 @@
 // Text to token ids, from the tokenizer.json of a Hugging Face folder.
 //
-// Two model families are read: WordPiece (BertNormalizer, BertPreTokenizer) and RoBERTa's byte-level BPE; with
-// the post-processors TemplateProcessing, BertProcessing and RobertaProcessing. Ids, type ids and offsets
-// are those of the Hugging Face tokenizers library. A component that is not known is refused by name: a
-// guess would change ids silently.
+// Two model families are read: WordPiece (BertNormalizer, BertPreTokenizer) and RoBERTa's
+// byte-level BPE; with the post-processors TemplateProcessing, BertProcessing and
+// RobertaProcessing. Ids, type ids and offsets are those of the Hugging Face tokenizers library. A
+// component that is not known is refused by name: a guess would change ids silently.
 //
-// The work is in two steps, because question answering needs to cut windows between them: Tokenize() gives
-// the tokens of one text without special tokens; Assemble() puts one or two token lists into the template.
-// Encode() does both, with truncation. A Tokenizer is immutable; all functions may be called concurrently.
+// The work is in two steps, because question answering needs to cut windows between them:
+// Tokenize() gives the tokens of one text without special tokens; Assemble() puts one or two token
+// lists into the template. Encode() does both, with truncation. A Tokenizer is immutable; all
+// functions may be called concurrently.
 #pragma once
 
 #include <cstdint>
@@ -49,20 +50,22 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  // The tokens of `text` (UTF-8; invalid bytes are read as U+FFFD), added tokens recognised, no special
-  // tokens added.
+  // The tokens of `text` (UTF-8; invalid bytes are read as U+FFFD), added tokens recognised, no
+  // special tokens added.
   std::vector<Token> Tokenize(std::string_view text) const;
 
   // Tokens that the template adds around one text, or around a pair.
   size_t NumSpecial(bool pair) const;
 
   // Puts one or two token lists into the post-processor's template. Never truncates.
-  Encoding Assemble(std::span<const Token> first, std::optional<std::span<const Token>> second) const;
+  Encoding Assemble(std::span<const Token> first,
+                    std::optional<std::span<const Token>> second) const;
 
   // Tokenize, truncate longest-first to `max_length` tokens in all (specials included), assemble.
-  Encoding Encode(std::string_view text, std::optional<std::string_view> pair, size_t max_length) const;
+  Encoding Encode(std::string_view text, std::optional<std::string_view> pair,
+                  size_t max_length) const;
 
-  int32_t VocabularySize() const;           // highest id + 1, added tokens included
+  int32_t VocabularySize() const;  // highest id + 1, added tokens included
   std::optional<int32_t> TokenId(std::string_view token) const;
 
  private:

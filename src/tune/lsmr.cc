@@ -27,7 +27,8 @@ double Normalize(at::Tensor* v) {
   return norm;
 }
 
-// Estimates of ||r||, ||A||, cond(A) for the damped system, updated each iteration (section 5 of the paper).
+// Estimates of ||r||, ||A||, cond(A) for the damped system, updated each iteration (section 5 of
+// the paper).
 struct Estimates {
   double betadd, betad = 0, rhodold = 1, tautildeold = 0, thetatilde = 0, zeta = 0, d = 0;
   double norm_a2, maxrbar = 0, minrbar = 1e100;
@@ -36,9 +37,11 @@ struct Estimates {
 
 }  // namespace
 
-LsmrResult SolveLsmr(const at::Tensor& matrix, const at::Tensor& right, const LsmrOptions& options) {
+LsmrResult SolveLsmr(const at::Tensor& matrix, const at::Tensor& right,
+                     const LsmrOptions& options) {
   const int64_t n = matrix.size(1);
-  const int64_t limit = options.max_iterations > 0 ? options.max_iterations : std::min(matrix.size(0), n);
+  const int64_t limit =
+      options.max_iterations > 0 ? options.max_iterations : std::min(matrix.size(0), n);
   LsmrResult result;
   result.x = at::zeros({n}, matrix.options());
   at::Tensor u = right.clone();
@@ -107,7 +110,8 @@ LsmrResult SolveLsmr(const at::Tensor& matrix, const at::Tensor& right, const Ls
     // Stopping rules, in the order of rising priority.
     const double norm_x = result.x.norm().item<double>();
     const double test1 = e.norm_r / norm_b;
-    const double test2 = e.norm_a * e.norm_r != 0 ? std::abs(zetabar) / (e.norm_a * e.norm_r) : INFINITY;
+    const double test2 =
+        e.norm_a * e.norm_r != 0 ? std::abs(zetabar) / (e.norm_a * e.norm_r) : INFINITY;
     const double test3 = 1 / e.cond_a;
     const double t1 = test1 / (1 + e.norm_a * norm_x / norm_b);
     const double rtol = options.btol + options.atol * e.norm_a * norm_x / norm_b;

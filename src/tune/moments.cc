@@ -6,7 +6,8 @@
 namespace coppice {
 namespace {
 
-// Lets oneDNN read float32 operands as bfloat16 while alive. Only for operands that are bfloat16 already.
+// Lets oneDNN read float32 operands as bfloat16 while alive. Only for operands that are bfloat16
+// already.
 class ExactBfloat16Products {
  public:
   ExactBfloat16Products() { Set(at::Float32Precision::BF16); }
@@ -16,7 +17,8 @@ class ExactBfloat16Products {
 
  private:
   static void Set(at::Float32Precision precision) {
-    at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL, precision);
+    at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL,
+                                            precision);
   }
 };
 

@@ -7,7 +7,8 @@
 
 namespace coppice {
 
-PublishedScales SolvePublishedScales(const Moments& moments, const at::Tensor& weight, UnitKind kind, int64_t width) {
+PublishedScales SolvePublishedScales(const Moments& moments, const at::Tensor& weight,
+                                     UnitKind kind, int64_t width) {
   constexpr double kLargestScale = 10;
   PublishedScales result;
   const int64_t units = moments.gram.size(0) / width;
@@ -29,7 +30,8 @@ PublishedScales SolvePublishedScales(const Moments& moments, const at::Tensor& w
     const at::Tensor edge = (w.sum(1) * moments.input_sum.to(at::kCPU)).view({units, width}).sum(1);
     normal = at::cat({at::cat({normal, edge.unsqueeze(1)}, 1),
                       at::cat({edge, at::full({1}, outputs, edge.options())}).unsqueeze(0)});
-    // The intercept's start value is 1 like every scale's, so its column is part of the present output.
+    // The intercept's start value is 1 like every scale's, so its column is part of the present
+    // output.
     right = at::cat({right - edge, moments.residual_sum.to(at::kCPU).sum().unsqueeze(0) - outputs});
   }
   const LsmrResult solved = SolveLsmr(normal, right, {.damp = 1});

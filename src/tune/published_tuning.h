@@ -1,8 +1,9 @@
 // The published mask tuning of one sub-layer (Kwon et al. 2022, section 4.4), from moments.
 //
-// One scale a kept unit: LSMR with damp = 1 on the normal equations, which squares the problem twice and makes the
-// damping depend on the number of tokens. Attention has an intercept column whose coefficient is dropped. The caller
-// stops for good when a solve is not accepted. SolveScales() in repair.h is what these would be done right.
+// One scale a kept unit: LSMR with damp = 1 on the normal equations, which squares the problem
+// twice and makes the damping depend on the number of tokens. Attention has an intercept column
+// whose coefficient is dropped. The caller stops for good when a solve is not accepted.
+// SolveScales() in repair.h is what these would be done right.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,8 +22,9 @@ struct PublishedScales {
 };
 
 // moments: residuals against the teacher's target. weight: (I, D), the kept units' projection.
-// Accepted when LSMR converged (stop code below 3) and every scale lies in [-10, 10]. A system with one
-// unknown, where the published code crashes, is reported and not accepted.
-PublishedScales SolvePublishedScales(const Moments& moments, const at::Tensor& weight, UnitKind kind, int64_t width);
+// Accepted when LSMR converged (stop code below 3) and every scale lies in [-10, 10]. A system with
+// one unknown, where the published code crashes, is reported and not accepted.
+PublishedScales SolvePublishedScales(const Moments& moments, const at::Tensor& weight,
+                                     UnitKind kind, int64_t width);
 
 }  // namespace coppice

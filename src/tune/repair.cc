@@ -14,8 +14,8 @@ constexpr double kLargestRidge = 1e6;
 
 // Moments about the means, so that the solve leaves the means to the bias.
 struct Centred {
-  at::Tensor gram;   // (I, I)
-  at::Tensor cross;  // (I, D)
+  at::Tensor gram;           // (I, I)
+  at::Tensor cross;          // (I, D)
   at::Tensor input_mean;     // (I)
   at::Tensor residual_mean;  // (D)
 };
@@ -24,11 +24,12 @@ Centred Centre(const Moments& m) {
   const auto count = static_cast<double>(m.tokens);
   const at::Tensor input_mean = m.input_sum / count;
   const at::Tensor residual_mean = m.residual_sum / count;
-  return {m.gram - at::outer(m.input_sum, input_mean), m.cross - at::outer(m.input_sum, residual_mean), input_mean,
-          residual_mean};
+  return {m.gram - at::outer(m.input_sum, input_mean),
+          m.cross - at::outer(m.input_sum, residual_mean), input_mean, residual_mean};
 }
 
-// Solves (matrix + ridge * mean(diag) * Id) x = right, raising the ridge until the matrix is positive definite.
+// Solves (matrix + ridge * mean(diag) * Id) x = right, raising the ridge until the matrix is
+// positive definite.
 at::Tensor SolveDamped(const at::Tensor& matrix, const at::Tensor& right, double* ridge) {
   const double scale = std::max(matrix.diagonal().mean().item<double>(), 1e-300);
   for (double g = *ridge; g <= kLargestRidge; g = std::max(10 * g, 1e-8)) {
@@ -43,7 +44,8 @@ at::Tensor SolveDamped(const at::Tensor& matrix, const at::Tensor& right, double
   return at::zeros_like(right);
 }
 
-// Energy of the residual that the repair takes away, as a share: with y = X dW + db the new residual is R - y.
+// Energy of the residual that the repair takes away, as a share: with y = X dW + db the new
+// residual is R - y.
 double Explained(const Moments& m, const at::Tensor& weight_change, const at::Tensor& bias_change) {
   const auto count = static_cast<double>(m.tokens);
   const double cross = (weight_change * m.cross).sum().item<double>() +
@@ -55,7 +57,8 @@ double Explained(const Moments& m, const at::Tensor& weight_change, const at::Te
   return m.residual_energy > 0 ? (2 * cross - square) / m.residual_energy : 0;
 }
 
-RepairResult Finish(const Moments& m, const Centred& c, const at::Tensor& weight_change, double ridge) {
+RepairResult Finish(const Moments& m, const Centred& c, const at::Tensor& weight_change,
+                    double ridge) {
   RepairResult result;
   result.weight_change = weight_change;
   result.bias_change = c.residual_mean - at::mv(weight_change.t(), c.input_mean);
@@ -78,22 +81,28 @@ RepairResult SolveLeastSquares(const Moments& moments, double ridge) {
   return Finish(moments, centred, change, ridge);
 }
 
-RepairResult SolveScales(const Moments& moments, const at::Tensor& weight, int64_t width, double ridge) {
+RepairResult SolveScales(const Moments& moments, const at::Tensor& weight, int64_t width,
+                         double ridge) {
   if (moments.gram.size(0) == 0) return SolveBias(moments);
   const Centred centred = Centre(moments);
   const int64_t units = moments.gram.size(0) / width;
   const at::Tensor w = weight.to(moments.gram.device(), at::kDouble);  // (I, D)
-  const at::Tensor normal = (at::mm(w, w.t()) * centred.gram).view({units, width, units, width}).sum({1, 3});
+  const at::Tensor normal =
+      (at::mm(w, w.t()) * centred.gram).view({units, width, units, width}).sum({1, 3});
   const at::Tensor right = (w * centred.cross).sum(1).view({units, width}).sum(1, /*keepdim=*/true);
-  const at::Tensor change = SolveDamped(normal, right, &ridge).repeat_interleave(width, 0);  // (I, 1)
+  const at::Tensor change =
+      SolveDamped(normal, right, &ridge).repeat_interleave(width, 0);  // (I, 1)
   return Finish(moments, centred, w * change, ridge);
 }
 
 Repair ParseRepair(const std::string& name) {
-  for (const Repair repair : {Repair::kNone, Repair::kBias, Repair::kScales, Repair::kLeastSquares}) {
+  for (const Repair repair :
+       {Repair::kNone, Repair::kBias, Repair::kScales, Repair::kLeastSquares}) {
     if (RepairName(repair) == name) return repair;
   }
-  ThrowUsage({.what = "unknown repair", .where = "--repair", .expected = "none, bias, scales or least-squares",
+  ThrowUsage({.what = "unknown repair",
+              .where = "--repair",
+              .expected = "none, bias, scales or least-squares",
               .found = name});
 }
 

@@ -1,8 +1,8 @@
 // Closed-form repairs of one output projection, solved from moments.
 //
-// The kept units' projection is W (I, D) with bias b. The residual R is what the sub-layer should add to its present
-// output X W + b. All solves are in float64 with a ridge toward "no change": a hopeless fit leaves the weights as they
-// were. The means are fitted exactly and go into the bias.
+// The kept units' projection is W (I, D) with bias b. The residual R is what the sub-layer should
+// add to its present output X W + b. All solves are in float64 with a ridge toward "no change": a
+// hopeless fit leaves the weights as they were. The means are fitted exactly and go into the bias.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,8 +20,9 @@ enum class Repair { kNone, kBias, kScales, kLeastSquares };
 struct RepairResult {
   at::Tensor weight_change;  // (I, D) float64
   at::Tensor bias_change;    // (D) float64
-  double explained = 0;      // share of the residual's energy that the repair explains on the calibration data
-  double damping = 0;        // ridge that was used, as a multiple of the mean diagonal
+  double explained =
+      0;  // share of the residual's energy that the repair explains on the calibration data
+  double damping = 0;  // ridge that was used, as a multiple of the mean diagonal
 };
 
 // All I * D weights: dW = (A + g mean(diag A) Id)^-1 C with centred moments A = X'X, C = X'R. The
@@ -30,7 +31,8 @@ RepairResult SolveLeastSquares(const Moments& moments, double ridge);
 
 // One scale s = 1 + x a unit (Kwon et al. 2022, section 4.4, with a ridge toward 1): normal matrix
 // (W W') o A summed over each unit's `width` rows.
-RepairResult SolveScales(const Moments& moments, const at::Tensor& weight, int64_t width, double ridge);
+RepairResult SolveScales(const Moments& moments, const at::Tensor& weight, int64_t width,
+                         double ridge);
 
 // The mean of the residual alone (An et al. 2024).
 RepairResult SolveBias(const Moments& moments);

@@ -11,7 +11,8 @@
 namespace coppice {
 namespace {
 
-// Unit inputs of one sub-layer kept between the two passes, at most; beyond it they are computed again.
+// Unit inputs of one sub-layer kept between the two passes, at most; beyond it they are computed
+// again.
 constexpr int64_t kKeptInputBytes = int64_t{1} << 30;
 
 // A batch and where the two streams stand in it.
@@ -23,7 +24,8 @@ struct Streams {
   at::Tensor inputs;   // (B, T, I) the student's unit inputs, or undefined
 };
 
-std::vector<Streams> StartStreams(const Network& teacher, const Samples& samples, int64_t batch_tokens) {
+std::vector<Streams> StartStreams(const Network& teacher, const Samples& samples,
+                                  int64_t batch_tokens) {
   std::vector<Streams> streams;
   for (Batch& batch : MakeBatches(samples, teacher.spec, batch_tokens, teacher.compute.device)) {
     const at::Tensor hidden = Embed(teacher, batch);
@@ -40,8 +42,8 @@ at::Tensor FitRows(const Batch& batch, const at::Tensor& x, bool first_only) {
 }
 
 // First pass over a sub-layer: the moments of the fit; the teacher's stream moves on.
-Moments Accumulate(const Network& teacher, const Network& student, size_t index, bool first_only, bool keep_inputs,
-                   std::vector<Streams>* streams) {
+Moments Accumulate(const Network& teacher, const Network& student, size_t index, bool first_only,
+                   bool keep_inputs, std::vector<Streams>* streams) {
   const SubLayer& wanted = teacher.sub_layers[index];
   const SubLayer& present = student.sub_layers[index];
   Moments moments;
@@ -60,19 +62,22 @@ Moments Accumulate(const Network& teacher, const Network& student, size_t index,
 void Advance(const Network& student, size_t index, std::vector<Streams>* streams) {
   const SubLayer& sub = student.sub_layers[index];
   for (Streams& s : *streams) {
-    const at::Tensor inputs = s.inputs.defined() ? s.inputs : UnitInputs(student, sub, s.student, s.context);
+    const at::Tensor inputs =
+        s.inputs.defined() ? s.inputs : UnitInputs(student, sub, s.student, s.context);
     s.student = AddNorm(student, sub, s.student, Project(sub, inputs));
     s.inputs.reset();
   }
 }
 
-RepairResult Solve(const Moments& moments, const at::Tensor& weight, const SubLayer& sub, const TuneOptions& options,
-                   TuneRecord* record) {
+RepairResult Solve(const Moments& moments, const at::Tensor& weight, const SubLayer& sub,
+                   const TuneOptions& options, TuneRecord* record) {
   record->repair = options.repair;
-  const auto needed = static_cast<int64_t>(options.tokens_per_input * static_cast<double>(sub.units * sub.width));
+  const auto needed =
+      static_cast<int64_t>(options.tokens_per_input * static_cast<double>(sub.units * sub.width));
   if (options.repair == Repair::kLeastSquares && moments.tokens < needed) {
     record->repair = Repair::kScales;
-    record->note = fmt::format("{} tokens are too few for least squares, which wants {}", moments.tokens, needed);
+    record->note = fmt::format("{} tokens are too few for least squares, which wants {}",
+                               moments.tokens, needed);
   }
   switch (record->repair) {
     case Repair::kLeastSquares:
@@ -87,9 +92,10 @@ RepairResult Solve(const Moments& moments, const at::Tensor& weight, const SubLa
   return {at::zeros_like(moments.cross), at::zeros_like(moments.residual_sum), 0, 0};
 }
 
-// The published rules: no bias, layer 0's attention left alone, everything after a failure left alone.
-RepairResult SolvePublished(const Moments& moments, const at::Tensor& weight, const SubLayer& sub, size_t index,
-                            bool* stopped, TuneRecord* record) {
+// The published rules: no bias, layer 0's attention left alone, everything after a failure left
+// alone.
+RepairResult SolvePublished(const Moments& moments, const at::Tensor& weight, const SubLayer& sub,
+                            size_t index, bool* stopped, TuneRecord* record) {
   RepairResult result{at::zeros_like(moments.cross), at::zeros_like(moments.residual_sum), 0, 0};
   record->repair = Repair::kNone;
   if (index == 0) {
@@ -114,15 +120,17 @@ RepairResult SolvePublished(const Moments& moments, const at::Tensor& weight, co
 
 }  // namespace
 
-TuneResult Tune(const Network& teacher, const Model& model, const Samples& samples, const TuneOptions& options,
-                const Console& console) {
+TuneResult Tune(const Network& teacher, const Model& model, const Samples& samples,
+                const TuneOptions& options, const Console& console) {
   at::NoGradGuard no_gradients;
   Network student = Bind(model, teacher.compute);
-  Check(teacher.sub_layers.size() == student.sub_layers.size(), "teacher and student differ in layers");
+  Check(teacher.sub_layers.size() == student.sub_layers.size(),
+        "teacher and student differ in layers");
   TuneResult result;
   std::vector<Streams> streams = StartStreams(teacher, samples, options.batch_tokens);
   const size_t count = student.sub_layers.size();
-  const bool pooled = student.spec.task == Task::kClassification || student.spec.task == Task::kRegression;
+  const bool pooled =
+      student.spec.task == Task::kClassification || student.spec.task == Task::kRegression;
   bool stopped = false;
   Progress progress(console, "repair", static_cast<int64_t>(count));
   for (size_t i = 0; i < count; ++i) {
@@ -131,18 +139,24 @@ TuneResult Tune(const Network& teacher, const Model& model, const Samples& sampl
     const bool first_only = options.published && pooled && i + 1 == count;
     const int64_t input_bytes = samples.tokens() * sub.units * sub.width *
                                 static_cast<int64_t>(c10::elementSize(student.compute.dtype));
-    const Moments moments = Accumulate(teacher, student, i, first_only, input_bytes <= kKeptInputBytes, &streams);
+    const Moments moments =
+        Accumulate(teacher, student, i, first_only, input_bytes <= kKeptInputBytes, &streams);
     TuneRecord record;
     record.output = spec.output;
-    // The change is added to the weights as the file has them, not as the compute dtype rounds them.
-    const at::Tensor weight = model.tensors.at(spec.output + ".weight").to(teacher.compute.device, at::kDouble).t();
-    const at::Tensor bias = model.tensors.at(spec.output + ".bias").to(teacher.compute.device, at::kDouble);
-    const RepairResult repair = options.published ? SolvePublished(moments, weight, sub, i, &stopped, &record)
-                                                  : Solve(moments, weight, sub, options, &record);
+    // The change is added to the weights as the file has them, not as the compute dtype rounds
+    // them.
+    const at::Tensor weight =
+        model.tensors.at(spec.output + ".weight").to(teacher.compute.device, at::kDouble).t();
+    const at::Tensor bias =
+        model.tensors.at(spec.output + ".bias").to(teacher.compute.device, at::kDouble);
+    const RepairResult repair = options.published
+                                    ? SolvePublished(moments, weight, sub, i, &stopped, &record)
+                                    : Solve(moments, weight, sub, options, &record);
     record.explained = repair.explained;
     record.damping = repair.damping;
     if (record.repair != Repair::kNone) {
-      const at::Tensor new_weight = (weight + repair.weight_change.to(weight.device())).t().to(at::kFloat).contiguous();
+      const at::Tensor new_weight =
+          (weight + repair.weight_change.to(weight.device())).t().to(at::kFloat).contiguous();
       const at::Tensor new_bias = (bias + repair.bias_change.to(weight.device())).to(at::kFloat);
       result.tensors[spec.output + ".weight"] = new_weight.to(at::kCPU);
       result.tensors[spec.output + ".bias"] = new_bias.to(at::kCPU);
