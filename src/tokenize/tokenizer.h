@@ -2,8 +2,9 @@
 //
 // Two model families are read: WordPiece (BertNormalizer, BertPreTokenizer) and RoBERTa's
 // byte-level BPE; with the post-processors TemplateProcessing, BertProcessing and
-// RobertaProcessing. Ids, type ids and offsets are those of the Hugging Face tokenizers library. A
-// component that is not known is refused by name: a guess would change ids silently.
+// RobertaProcessing (and ByteLevel, which adds nothing). Ids, type ids and offsets are those of the
+// Hugging Face tokenizers library. A component that is not known is refused by name: a guess would
+// change ids silently.
 //
 // The work is in two steps, because question answering needs to cut windows between them:
 // Tokenize() gives the tokens of one text without special tokens; Assemble() puts one or two token

@@ -136,9 +136,7 @@ bool IsCjkIdeograph(char32_t c) {
 uint8_t CombiningClass(char32_t c) {
   if (c < 0x300) return 0;
   const uint8_t combining_class = u_getCombiningClass(Icu(c));
-  // U+1715 became a virama after Unicode 9.
-  if (combining_class == 0 || c == 0x1715 || !AssignedBy(c, kNormalizationVersion)) return 0;
-  return combining_class;
+  return combining_class > 0 && AssignedBy(c, kNormalizationVersion) ? combining_class : 0;
 }
 
 char32_t ToLower(char32_t c) { return static_cast<char32_t>(u_tolower(Icu(c))); }

@@ -37,7 +37,7 @@ Numbers Cuts(void (*split)(std::string_view, std::vector<ByteRange>&), std::stri
   return numbers;
 }
 
-BertNormalizer MakeNormalizer(json changes) {
+BertNormalizer MakeNormalizer(const json& changes) {
   json document = ReadTestJson("wordpiece.json")["normalizer"];
   document.update(changes);
   return BertNormalizer(JsonNode(document, "test", ""));
