@@ -78,18 +78,29 @@ at::Tensor AttentionBias(const SubLayer& sub, const AttentionContext& context) {
   return context.padding.defined() ? bias + context.padding : bias;
 }
 
+// softmax(Q K' / sqrt(E) + bias) V for (B, H, T, E) parts. On the CPU in bfloat16, LibTorch's fused
+// kernel works head by head and its backward pass takes ten times as long as batched products.
+at::Tensor Mix(const std::vector<at::Tensor>& parts, const at::Tensor& bias) {
+  const at::Tensor& query = parts[0];
+  if (query.is_cpu() && query.scalar_type() == at::kBFloat16) {
+    at::Tensor scores = at::matmul(query, parts[1].transpose(2, 3)).to(at::kFloat) /
+                        std::sqrt(static_cast<double>(query.size(3)));
+    if (bias.defined()) scores = scores + bias;
+    return at::matmul(at::softmax(scores, -1).to(at::kBFloat16), parts[2]);
+  }
+  if (!bias.defined()) return at::scaled_dot_product_attention(query, parts[1], parts[2]);
+  const std::vector<int64_t> shape = {query.size(0), query.size(1), query.size(2), query.size(2)};
+  return at::scaled_dot_product_attention(query, parts[1], parts[2],
+                                          bias.to(query.scalar_type()).expand(shape));
+}
+
 at::Tensor Attention(const SubLayer& sub, const at::Tensor& hidden,
                      const AttentionContext& context) {
   const int64_t rows = hidden.size(0);
   const int64_t tokens = hidden.size(1);
   const at::Tensor joint = Apply(sub.in, hidden).view({rows, tokens, 3, sub.units, sub.width});
-  const std::vector<at::Tensor> parts =
-      joint.permute({2, 0, 3, 1, 4}).unbind(0);  // 3 of (B, H, T, E)
-  at::Tensor bias = AttentionBias(sub, context);
-  if (bias.defined()) bias = bias.to(joint.scalar_type()).expand({rows, sub.units, tokens, tokens});
-  const at::Tensor mixed = at::scaled_dot_product_attention(
-      parts[0], parts[1], parts[2],
-      bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);  // (B, H, T, E)
+  const std::vector<at::Tensor> parts = joint.permute({2, 0, 3, 1, 4}).unbind(0);
+  const at::Tensor mixed = Mix(parts, AttentionBias(sub, context));  // (B, H, T, E)
   return mixed.transpose(1, 2).reshape({rows, tokens, sub.units * sub.width});
 }
 

@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "eval/run_model.h"
 #include "export/huggingface.h"
+#include "load/strict_json.h"
 #include "model/device.h"
 #include "score/mask_gradients.h"
 #include "search/global_search.h"
@@ -63,6 +64,14 @@ void CheckOptions(const PruneOptions& options) {
                 .expected = "above 0, at most 1",
                 .found = fmt::format("{}", options.keep)});
   }
+  if (options.repair) ParseRepair(*options.repair);
+  if (!(options.ridge >= 0) || !std::isfinite(options.ridge)) {
+    ThrowUsage({.what = "bad value", .where = "--ridge", .expected = "0 or more"});
+  }
+  std::error_code ignored;
+  if (std::filesystem::equivalent(options.model, options.out, ignored)) {
+    ThrowUsage({.what = "the output folder is the model's own", .where = options.out.string()});
+  }
   if (options.samples < 1)
     ThrowUsage({.what = "bad value", .where = "--samples", .expected = "1 or more"});
   if (options.data.empty()) {
@@ -102,7 +111,11 @@ Scored Score(const Network& dense, const Samples& samples, const PruneOptions& o
     console.Warn("the published method needs labels; they are drawn from the model instead");
   }
   MaskGradients gradients =
-      ComputeMaskGradients(dense, samples, {.labels = labels, .seed = options.seed}, console);
+      ComputeMaskGradients(dense, samples,
+                           {.labels = labels,
+                            .seed = options.seed,
+                            .batch_tokens = dense.compute.device.is_cuda() ? 8192 : 1024},
+                           console);
   report->calibration_loss = gradients.mean_loss;
   if (!std::isfinite(gradients.mean_loss)) {
     ThrowBadInput({.what = "the loss on the calibration examples is not finite",
@@ -119,6 +132,15 @@ Scored Score(const Network& dense, const Samples& samples, const PruneOptions& o
   return scored;
 }
 
+// Rearrangement looks for units whose effects cancel, which a repair by least squares does better:
+// with it, rearranged plans end further from the dense model (BENCHMARKS.md).
+bool Rearranges(const PruneOptions& options) {
+  if (options.as_published || options.rearrangement == Rearrangement::kOn) return true;
+  const bool least_squares =
+      !options.repair || ParseRepair(*options.repair) == Repair::kLeastSquares;
+  return options.rearrangement == Rearrangement::kAuto && !least_squares;
+}
+
 Plan Search(const Model& model, const Scored& scored, const CostTable& costs,
             const PruneOptions& options, PruneReport* report) {
   const int64_t limit = Limit(costs, options.keep);
@@ -130,6 +152,7 @@ Plan Search(const Model& model, const Scored& scored, const CostTable& costs,
   const SearchRules rules = options.as_published ? SearchRules::kPublished : SearchRules::kExact;
   const GlobalSearchResult result = SearchGlobally(model.spec, scored.scores, costs, limit, rules);
   report->kept_score = result.kept_score;
+  if (!Rearranges(options)) return result.plan;
   const RearrangeResult rearranged =
       Rearrange(result.plan, scored.gradients,
                 options.as_published ? RearrangeRules::kPublished : RearrangeRules::kExact);
@@ -142,6 +165,7 @@ Model RepairModel(const Model& model, const Network& dense, const Scored& scored
                   const PruneOptions& options, const Console& console, PruneReport* report) {
   TuneOptions tune;
   tune.published = options.as_published;
+  tune.ridge = options.ridge;
   if (options.repair) tune.repair = ParseRepair(*options.repair);
   if (tune.repair == Repair::kNone) return shrunk;
   TuneResult result;
@@ -160,6 +184,13 @@ Model RepairModel(const Model& model, const Network& dense, const Scored& scored
     if (!record.note.empty()) console.Note(fmt::format("  {}: {}", record.output, record.note));
   }
   return WithTensors(shrunk, result.tensors);
+}
+
+Plan ReadPlan(const std::filesystem::path& file) {
+  constexpr JsonLimits kLimits = {.depth = 16, .values = 1000000};
+  return PlanFromJson(
+      ParseStrictJson<nlohmann::ordered_json>(ReadFile(file), file, "plan", kLimits),
+      file.string());
 }
 
 std::optional<Metric> Measure(const Model& model, const Evaluation& evaluation,
@@ -236,13 +267,12 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   }
   {
     const StageClock clock(&seconds.search);
-    report.plan = options.plan.empty()
-                      ? Search(model, scored, costs, options, &report)
-                      : PlanFromJson(nlohmann::ordered_json::parse(ReadFile(options.plan)),
-                                     options.plan.string());
+    report.plan = options.plan.empty() ? Search(model, scored, costs, options, &report)
+                                       : ReadPlan(options.plan);
     ValidatePlan(report.plan, UnitCounts(model.spec), options.plan.string());
     report.kept = static_cast<double>(costs.Of(report.plan)) / static_cast<double>(costs.Dense());
   }
+  scored.gradients.clear();
   Model pruned;
   {
     const StageClock clock(&seconds.shrink);

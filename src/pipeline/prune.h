@@ -18,6 +18,13 @@
 
 namespace coppice {
 
+// Whether units are exchanged inside each sub-layer after the global search.
+enum class Rearrangement {
+  kAuto,  // off before a least-squares repair, on otherwise
+  kOn,
+  kOff,
+};
+
 // What a user asks for; the defaults are those of the command line.
 struct PruneOptions {
   std::filesystem::path model;
@@ -36,8 +43,10 @@ struct PruneOptions {
   int64_t length = 0;  // tokens a sample; 0: 128, question answering 384
   uint64_t seed = 0;
   std::optional<std::string> repair;  // the method's own without it
-  std::filesystem::path eval;         // empty: no evaluation
-  std::filesystem::path plan;         // empty: search
+  double ridge = 3e-2;                // of the repair, times the mean diagonal of its matrix
+  Rearrangement rearrangement = Rearrangement::kAuto;
+  std::filesystem::path eval;  // empty: no evaluation
+  std::filesystem::path plan;  // empty: search
   std::string device = "auto";
   std::string dtype = "auto";
   int threads = 0;

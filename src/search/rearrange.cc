@@ -56,7 +56,12 @@ Block MakeBlock(const at::Tensor& gradients, const std::vector<int64_t>& kept, d
 // Every exchange lowers the objective, so this ends.
 int64_t SwapUntilStable(Block* block) {
   int64_t swaps = 0;
-  const double tolerance = 1e-7 * block->Objective();
+  // Relative to the units' own scores: the objective may be zero, or below it by rounding, and
+  // swaps that change nothing would then go on for ever.
+  double own = 0;
+  for (int64_t unit = 0; unit < block->units; ++unit)
+    own += block->dropped[static_cast<size_t>(unit)] ? block->At(unit, unit) : 0;
+  const double tolerance = 1e-7 * own;
   for (bool changed = true; changed;) {
     changed = false;
     for (int64_t out = 0; out < block->units; ++out) {

@@ -41,7 +41,7 @@ LsmrResult SolveLsmr(const at::Tensor& matrix, const at::Tensor& right,
                      const LsmrOptions& options) {
   const int64_t n = matrix.size(1);
   const int64_t limit =
-      options.max_iterations > 0 ? options.max_iterations : std::min(matrix.size(0), n);
+      options.max_iterations > 0 ? options.max_iterations : 5 * std::min(matrix.size(0), n);
   LsmrResult result;
   result.x = at::zeros({n}, matrix.options());
   at::Tensor u = right.clone();

@@ -17,7 +17,7 @@ struct LsmrOptions {
   double atol = 1e-6;          // relative error assumed in A
   double btol = 1e-6;          // relative error assumed in b
   double conlim = 1e8;         // stop when the condition estimate exceeds this
-  int64_t max_iterations = 0;  // 0: the smaller dimension of A
+  int64_t max_iterations = 0;  // 0: five times the smaller dimension of A
 };
 
 struct LsmrResult {

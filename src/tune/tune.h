@@ -24,7 +24,7 @@ namespace coppice {
 
 struct TuneOptions {
   Repair repair = Repair::kLeastSquares;
-  double ridge = 1e-2;  // times the mean diagonal of the Gram matrix
+  double ridge = 3e-2;  // times the mean diagonal of the Gram matrix
   double tokens_per_input =
       8;  // below this many tokens an input, least squares gives way to scales
   int64_t batch_tokens = 4096;

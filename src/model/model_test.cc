@@ -1,0 +1,145 @@
+// The forward pass against the goldens of testdata/tiny: transformers in float64.
+#include <gtest/gtest.h>
+
+#include "model/device.h"
+#include "model/model_testing.h"
+#include "model/network.h"
+
+namespace coppice {
+namespace {
+
+using nlohmann::json;
+
+constexpr double kTolerance = 1e-5;
+
+std::vector<json> Cases(const json& golden) { return golden["cases"].get<std::vector<json>>(); }
+
+struct Tiny {
+  explicit Tiny(const std::string& name, at::ScalarType dtype = at::kFloat)
+      : model(LoadModel(TinyFolder(name))),
+        net(Bind(model, {at::kCPU, dtype})),
+        cases(Cases(ReadGolden(name))) {
+    UseThreads(1);  // many wait for each other more than they help
+  }
+  Model model;
+  Network net;
+  std::vector<json> cases;
+};
+
+TEST(TinyModel, LoadsAsTheGoldenSaysAndAllAreThere) {
+  ASSERT_GE(TinyNames().size(), 19u);
+  for (const std::string& name : TinyNames()) {
+    SCOPED_TRACE(name);
+    const json golden = ReadGolden(name);
+    const ModelSpec spec = LoadModel(TinyFolder(name)).spec;
+    EXPECT_EQ(spec.family, name.substr(0, name.find('-')));
+    const std::string task = golden["task"];
+    EXPECT_EQ(spec.task, task == "classification"       ? Task::kClassification
+                         : task == "regression"         ? Task::kRegression
+                         : task == "question-answering" ? Task::kQuestionAnswering
+                                                        : Task::kNone);
+    EXPECT_EQ(spec.layers, golden["layers"]);
+    EXPECT_EQ(spec.max_tokens, golden["max_tokens"]);
+    ASSERT_EQ(spec.sub_layers.size(), 2 * static_cast<size_t>(spec.layers));
+    for (const SubLayerSpec& sub : spec.sub_layers)
+      EXPECT_EQ(sub.units, golden[sub.kind == UnitKind::kHead ? "heads" : "channels"]);
+  }
+}
+
+TEST(TinyModel, GivesTheGoldenOutputAloneAndPadded) {
+  for (const std::string& name : TinyNames()) {
+    SCOPED_TRACE(name);
+    const Tiny tiny(name);
+    const at::Tensor together = Outputs(tiny.net, GoldenBatch(tiny.cases, tiny.net.spec.pad_id));
+    for (size_t i = 0; i < tiny.cases.size(); ++i) {
+      SCOPED_TRACE(tiny.cases[i]["text"]);
+      const at::Tensor golden = GoldenOutput(tiny.cases[i]);
+      const at::Tensor alone =
+          Outputs(tiny.net, GoldenBatch({tiny.cases[i]}, tiny.net.spec.pad_id));
+      const at::Tensor padded = OutputLike(golden, together, static_cast<int64_t>(i));
+      EXPECT_LT(MaxDifference(OutputLike(golden, alone, 0), golden), kTolerance);
+      EXPECT_LT(MaxDifference(padded, golden), kTolerance);
+      EXPECT_LT(MaxDifference(padded, OutputLike(golden, alone, 0)), 3e-6);
+    }
+  }
+}
+
+TEST(TinyModel, PaddingIsNeverAnAnswer) {
+  const Tiny tiny("bert-question-answering");
+  const Batch batch = GoldenBatch(tiny.cases, tiny.net.spec.pad_id);
+  ASSERT_TRUE(batch.padded);
+  const at::Tensor padding = Outputs(tiny.net, batch).index({batch.mask.logical_not()});
+  EXPECT_TRUE(padding.eq(-INFINITY).all().item<bool>());
+}
+
+// What stands under a padded position, and how far padding reaches, must not matter.
+TEST(TinyModel, DoesNotReadPadding) {
+  for (const std::string name : {"bert-base", "mpnet-base", "distilbert-classification"}) {
+    SCOPED_TRACE(name);
+    const Tiny tiny(name);
+    Batch batch = GoldenBatch(tiny.cases, tiny.net.spec.pad_id);
+    const at::Tensor before = Outputs(tiny.net, batch);
+    batch.type_ids.masked_fill_(batch.mask.logical_not(), 1);
+    batch.ids.masked_fill_(batch.mask.logical_not(), 7);
+    EXPECT_LT(MaxDifference(Outputs(tiny.net, batch), before), 1e-6);
+  }
+}
+
+TEST(TinyModel, StepsGiveTheGoldenHiddenStates) {
+  for (const std::string name : {"bert-base", "distilbert-base", "mpnet-base", "roberta-base"}) {
+    SCOPED_TRACE(name);
+    const Tiny tiny(name);
+    at::NoGradGuard no_gradients;
+    for (const json& one : tiny.cases) {
+      const Batch batch = GoldenBatch({one}, tiny.net.spec.pad_id);
+      const AttentionContext context = MakeContext(tiny.net, batch);
+      at::Tensor hidden = Embed(tiny.net, batch);
+      for (const SubLayer& sub : tiny.net.sub_layers) {
+        const at::Tensor inputs = UnitInputs(tiny.net, sub, hidden, context);
+        EXPECT_EQ(inputs.size(2), sub.units * sub.width);
+        hidden = AddNorm(tiny.net, sub, hidden, Project(sub, inputs));
+      }
+      for (size_t t = 0; t < one["hidden"].size(); ++t) {
+        const at::Tensor golden = Numbers(one["hidden"][t]);
+        const at::Tensor row = hidden[0][static_cast<int64_t>(t)];
+        EXPECT_LT(MaxDifference(row.slice(0, 0, golden.size(0)), golden), kTolerance);
+        EXPECT_NEAR(row.sum().item<double>(), one["hidden_sum"][t].get<double>(), 5e-5);
+      }
+      EXPECT_LT(MaxDifference(ApplyHead(tiny.net, hidden, batch), Outputs(tiny.net, batch)), 1e-7);
+    }
+  }
+}
+
+TEST(TinyModel, Bfloat16IsNearTheGolden) {
+  for (const std::string& name : TinyNames()) {
+    SCOPED_TRACE(name);
+    const Tiny tiny(name, at::kBFloat16);
+    const at::Tensor output = Outputs(tiny.net, GoldenBatch(tiny.cases, tiny.net.spec.pad_id));
+    EXPECT_EQ(output.scalar_type(), at::kFloat);
+    for (size_t i = 0; i < tiny.cases.size(); ++i) {
+      const at::Tensor golden = GoldenOutput(tiny.cases[i]);
+      EXPECT_LT(MaxDifference(OutputLike(golden, output, static_cast<int64_t>(i)), golden), 0.1);
+    }
+  }
+}
+
+TEST(Forward, ObserverSeesEverySubLayerAndReplacesItsInputs) {
+  const Tiny tiny("roberta-classification");
+  const Batch batch = GoldenBatch(tiny.cases, tiny.net.spec.pad_id);
+  std::vector<size_t> seen;
+  const at::Tensor same = Outputs(tiny.net, batch, [&](size_t i, const at::Tensor& x) {
+    seen.push_back(i);
+    return x;
+  });
+  EXPECT_EQ(seen, (std::vector<size_t>{0, 1, 2, 3}));
+  EXPECT_EQ(MaxDifference(same, Outputs(tiny.net, batch)), 0);
+  for (size_t target = 0; target < 4; ++target) {
+    const at::Tensor changed = Outputs(tiny.net, batch, [&](size_t i, const at::Tensor& x) {
+      return i == target ? at::zeros_like(x) : x;
+    });
+    EXPECT_GT(MaxDifference(changed, same), 1e-3) << target;
+  }
+}
+
+}  // namespace
+}  // namespace coppice

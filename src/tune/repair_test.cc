@@ -1,0 +1,182 @@
+// The closed-form repairs against least squares of the systems written out token by token, in
+// float64.
+#include "tune/repair.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "model/model_testing.h"
+
+namespace coppice {
+namespace {
+
+// Inputs X (M, I) and residual R (M, D) with means that are far from zero.
+struct Fit {
+  Fit(int64_t tokens, int64_t inputs, int64_t outputs, uint64_t seed) {
+    Random random(seed);
+    x = RandomTensor({tokens, inputs}, &random) + 0.7;
+    residual = at::mm(x, RandomTensor({inputs, outputs}, &random)) * 0.3 +
+               RandomTensor({tokens, outputs}, &random) - 1.5;
+    weight = RandomTensor({inputs, outputs}, &random).to(at::kDouble);
+    moments.Add(x, residual);
+  }
+  at::Tensor x64() const { return x.to(at::kDouble); }
+  at::Tensor r64() const { return residual.to(at::kDouble); }
+  // Share of the residual's energy that a repair takes away, token by token.
+  double Explained(const RepairResult& repair) const {
+    const at::Tensor rest = r64() - at::mm(x64(), repair.weight_change) - repair.bias_change;
+    return 1 - (rest.square().sum() / r64().square().sum()).item<double>();
+  }
+  at::Tensor x, residual;  // float32
+  at::Tensor weight;       // (I, D) float64
+  Moments moments;
+};
+
+at::Tensor Centred(const at::Tensor& x) { return x - x.mean(0, true); }
+
+// argmin |A x - b|^2 + damp |x|^2 as one stacked system.
+at::Tensor RidgeByStacking(const at::Tensor& a, const at::Tensor& b, double damp) {
+  const at::Tensor identity = at::eye(a.size(1), a.options()) * std::sqrt(damp);
+  return std::get<0>(at::linalg_lstsq(at::cat({a, identity}),
+                                      at::cat({b, at::zeros({a.size(1), b.size(1)}, b.options())}),
+                                      std::nullopt, "gelsd"));
+}
+
+TEST(Moments, OfBatchesAddUp) {
+  const Fit all(90, 7, 5, 1);
+  Moments parts;
+  for (const auto& [begin, end] : {std::pair{0, 1}, {1, 40}, {40, 90}})
+    parts.Add(all.x.slice(0, begin, end), all.residual.slice(0, begin, end));
+  EXPECT_EQ(parts.tokens, 90);
+  EXPECT_LT(MaxDifference(parts.gram, all.moments.gram), 1e-4);
+  EXPECT_LT(MaxDifference(parts.cross, all.moments.cross), 1e-4);
+  EXPECT_LT(MaxDifference(all.moments.gram, at::mm(all.x64().t(), all.x64())), 1e-4);
+  EXPECT_LT(MaxDifference(all.moments.cross, at::mm(all.x64().t(), all.r64())), 1e-4);
+  EXPECT_LT(MaxDifference(parts.input_sum, all.x64().sum(0)), 1e-10);
+  EXPECT_LT(MaxDifference(parts.residual_sum, all.r64().sum(0)), 1e-10);
+  EXPECT_NEAR(parts.residual_energy, all.r64().square().sum().item<double>(), 1e-3);
+}
+
+// Products of numbers that are bfloat16 already must not be rounded again.
+TEST(Moments, OfBfloat16InputsAreExact) {
+  Random random(2);
+  const at::Tensor x = RandomTensor({300, 33}, &random).to(at::kBFloat16);
+  const at::Tensor gram = GramMatrix(x);
+  EXPECT_EQ(gram.scalar_type(), at::kFloat);
+  const at::Tensor exact = at::mm(x.to(at::kDouble).t(), x.to(at::kDouble));
+  EXPECT_LT(MaxDifference(gram, exact), 1e-5 * exact.abs().max().item<double>());
+  // And what multiplies float32 afterwards is not touched by it.
+  const at::Tensor y = RandomTensor({300, 33}, &random);
+  const at::Tensor exact_y = at::mm(y.to(at::kDouble).t(), y.to(at::kDouble));
+  EXPECT_LT(MaxDifference(GramMatrix(y), exact_y), 1e-5 * exact_y.abs().max().item<double>());
+}
+
+TEST(LeastSquares, IsTheRidgeSolutionOfTheCentredSystem) {
+  const Fit p(200, 12, 5, 3);
+  for (const double ridge : {1e-6, 1e-2, 1.0}) {
+    SCOPED_TRACE(ridge);
+    const RepairResult repair = SolveLeastSquares(p.moments, ridge);
+    const at::Tensor a = Centred(p.x64());
+    const double damp = ridge * (a.square().sum(0).mean()).item<double>();
+    const at::Tensor expected = RidgeByStacking(a, Centred(p.r64()), damp);
+    EXPECT_LT(MaxDifference(repair.weight_change, expected), 1e-5);
+    const at::Tensor bias = p.r64().mean(0) - at::mv(expected.t(), p.x64().mean(0));
+    EXPECT_LT(MaxDifference(repair.bias_change, bias), 1e-5);
+    EXPECT_EQ(repair.damping, ridge);
+    EXPECT_NEAR(repair.explained, p.Explained(repair), 1e-5);
+  }
+  EXPECT_GT(SolveLeastSquares(p.moments, 1e-6).explained, 0.5);
+}
+
+TEST(LeastSquares, SurvivesCollinearAndDeadInputs) {
+  Fit p(100, 8, 4, 4);
+  p.x.select(1, 3).copy_(p.x.select(1, 2));
+  p.x.select(1, 5).zero_();
+  p.x.select(1, 6).fill_(2);  // only its mean counts
+  Moments moments;
+  moments.Add(p.x, p.residual);
+  for (const double ridge : {0.0, 1e-2}) {
+    const RepairResult repair = SolveLeastSquares(moments, ridge);
+    ASSERT_TRUE(repair.weight_change.isfinite().all().item<bool>());
+    EXPECT_NEAR(repair.explained, p.Explained(repair), 1e-4);
+    const RepairResult reference = SolveLeastSquares(moments, 1e-4);
+    EXPECT_GT(p.Explained(repair), 0.9 * p.Explained(reference));
+  }
+}
+
+TEST(LeastSquares, RaisesTheRidgeUntilItCanFactorise) {
+  Moments moments;
+  Random random(5);
+  moments.Add(RandomTensor({50, 3}, &random), RandomTensor({50, 2}, &random));
+  moments.gram.select(1, 1).mul_(-1);  // not positive definite at all
+  moments.gram.copy_((moments.gram + moments.gram.t()) / 2);
+  const RepairResult repair = SolveLeastSquares(moments, 1e-2);
+  EXPECT_GT(repair.damping, 1e-2);
+  EXPECT_TRUE(repair.weight_change.isfinite().all().item<bool>());
+}
+
+// A sub-layer without units, one whose inputs are all zero, and a residual of nothing.
+TEST(Repairs, OfNothing) {
+  Random random(6);
+  const at::Tensor residual = RandomTensor({20, 3}, &random) + 1;
+  Moments none;
+  none.Add(at::zeros({20, 0}), residual);
+  Moments dead;
+  dead.Add(at::zeros({20, 4}), residual);
+  const at::Tensor mean = residual.to(at::kDouble).mean(0);
+  for (const RepairResult& repair :
+       {SolveLeastSquares(none, 1e-2), SolveScales(none, at::zeros({0, 3}), 2, 1e-2),
+        SolveBias(none), SolveLeastSquares(dead, 1e-2),
+        SolveScales(dead, at::ones({4, 3}), 2, 1e-2), SolveBias(dead)}) {
+    EXPECT_EQ(repair.weight_change.size(1), 3);
+    EXPECT_EQ(repair.weight_change.abs().sum().item<double>(), 0);
+    EXPECT_LT(MaxDifference(repair.bias_change, mean), 1e-6);
+    EXPECT_GT(repair.explained, 0.1);
+  }
+  Moments perfect;
+  perfect.Add(RandomTensor({20, 4}, &random), at::zeros({20, 3}));
+  const RepairResult repair = SolveLeastSquares(perfect, 1e-2);
+  EXPECT_EQ(repair.weight_change.abs().sum().item<double>(), 0);
+  EXPECT_EQ(repair.bias_change.abs().sum().item<double>(), 0);
+  EXPECT_EQ(repair.explained, 0);
+}
+
+// Columns of the design are the units' outputs, flattened over tokens and outputs.
+TEST(Scales, AreTheRidgeSolutionOverUnitOutputs) {
+  for (const int64_t width : {1, 3}) {
+    SCOPED_TRACE(width);
+    const int64_t units = 12 / width;
+    const Fit p(150, 12, 5, 7);
+    std::vector<at::Tensor> columns;
+    for (int64_t unit = 0; unit < units; ++unit) {
+      const at::Tensor output = at::mm(p.x64().slice(1, unit * width, (unit + 1) * width),
+                                       p.weight.slice(0, unit * width, (unit + 1) * width));
+      columns.push_back(Centred(output).flatten());
+    }
+    const at::Tensor a = at::stack(columns, 1);  // (M * D, units)
+    const double damp = 1e-2 * a.square().sum(0).mean().item<double>();
+    const at::Tensor expected =
+        RidgeByStacking(a, Centred(p.r64()).reshape({-1, 1}), damp).squeeze(1);
+    const RepairResult repair = SolveScales(p.moments, p.weight, width, 1e-2);
+    const at::Tensor scaled = p.weight * expected.repeat_interleave(width).unsqueeze(1);
+    EXPECT_GT(expected.abs().max().item<double>(), 0.05);
+    EXPECT_LT(MaxDifference(repair.weight_change, scaled), 1e-5);
+    EXPECT_LT(
+        MaxDifference(repair.bias_change, p.r64().mean(0) - at::mv(scaled.t(), p.x64().mean(0))),
+        1e-5);
+    EXPECT_NEAR(repair.explained, p.Explained(repair), 1e-5);
+    EXPECT_LT(repair.explained, SolveLeastSquares(p.moments, 1e-4).explained);
+    EXPECT_GT(repair.explained, SolveBias(p.moments).explained);
+  }
+}
+
+TEST(Repairs, HaveNames) {
+  for (const Repair repair : {Repair::kNone, Repair::kBias, Repair::kScales, Repair::kLeastSquares})
+    EXPECT_EQ(ParseRepair(RepairName(repair)), repair);
+  ExpectError(ExitCode::kUsage, {"--repair", "least-squares", "scale"},
+              [] { ParseRepair("scale"); });
+}
+
+}  // namespace
+}  // namespace coppice

@@ -1,0 +1,162 @@
+// Repair of tiny models, judged by their outputs on the calibration samples.
+#include "tune/tune.h"
+
+#include <gtest/gtest.h>
+
+#include "calibrate/samples_testing.h"
+#include "model/device.h"
+#include "shrink/shrink.h"
+
+namespace coppice {
+namespace {
+
+const Console kQuiet(true);
+
+// Mean squared difference of a model's outputs to those of `dense`.
+double Distance(const Network& dense, const Model& model, const Samples& samples) {
+  const Network net = Bind(model, dense.compute);
+  double sum = 0, count = 0;
+  for (const Batch& batch : MakeBatches(samples, dense.spec, 2000, at::kCPU)) {
+    const at::Tensor gap = Outputs(net, batch) - Outputs(dense, batch);
+    const at::Tensor finite = gap.masked_select(gap.isfinite());  // padding of answers is -inf
+    sum += finite.square().sum().item<double>();
+    count += static_cast<double>(finite.numel());
+  }
+  return sum / count;
+}
+
+struct Case {
+  explicit Case(const std::string& name)
+      : model(LoadModel(TinyFolder(name))),
+        dense(Bind(model, {})),
+        samples(RandomSamples(model.spec, 150, 3)) {
+    UseThreads(1);  // many wait for each other more than they help
+  }
+  // Drops every third unit or so of each sub-layer.
+  Model Pruned() const {
+    Plan plan = FullPlan(UnitCounts(model.spec));
+    for (auto& kept : plan.kept) std::erase_if(kept, [](int64_t unit) { return unit % 3 == 1; });
+    return Shrink(model, plan);
+  }
+  TuneResult Repaired(const Model& pruned, const TuneOptions& options) const {
+    return Tune(dense, pruned, samples, options, kQuiet);
+  }
+  double DistanceAfter(const TuneOptions& options) const {
+    const Model pruned = Pruned();
+    return Distance(dense, WithTensors(pruned, Repaired(pruned, options).tensors), samples);
+  }
+  Model model;
+  Network dense;
+  Samples samples;
+};
+
+TEST(Tune, ChangesNothingWhereNothingWasCut) {
+  for (const std::string name : {"bert-classification", "mpnet-question-answering"}) {
+    for (const Repair repair : {Repair::kBias, Repair::kScales, Repair::kLeastSquares}) {
+      SCOPED_TRACE(name + " " + RepairName(repair));
+      const Case one(name);
+      const TuneResult result = one.Repaired(one.model, {.repair = repair, .tokens_per_input = 1});
+      EXPECT_EQ(result.tensors.size(), 8u);
+      for (const auto& [tensor, value] : result.tensors)
+        EXPECT_LT(MaxDifference(value, one.model.tensors.at(tensor)), 1e-5) << tensor;
+    }
+  }
+}
+
+TEST(Tune, BringsEveryFamilyNearerToTheDenseModel) {
+  for (const std::string name : {"bert-classification", "distilbert-regression", "roberta-base",
+                                 "mpnet-question-answering"}) {
+    SCOPED_TRACE(name);
+    const Case one(name);
+    const double none = Distance(one.dense, one.Pruned(), one.samples);
+    const double least_squares =
+        one.DistanceAfter({.repair = Repair::kLeastSquares, .tokens_per_input = 1});
+    const double scales = one.DistanceAfter({.repair = Repair::kScales});
+    EXPECT_GT(none, 1e-4);
+    EXPECT_LT(least_squares, 0.5 * none);
+    EXPECT_LT(scales, none);
+    EXPECT_LT(least_squares, scales);
+  }
+}
+
+// The target holds the drift of the layers before: a repair that starts in the middle sees it.
+TEST(Tune, RecordsSayWhatHappened) {
+  const Case one("bert-classification");
+  const Model pruned = one.Pruned();
+  const TuneResult result = one.Repaired(pruned, {.tokens_per_input = 1});
+  ASSERT_EQ(result.records.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    const TuneRecord& record = result.records[i];
+    EXPECT_EQ(record.output, pruned.spec.sub_layers[i].output);
+    EXPECT_EQ(record.repair, Repair::kLeastSquares);
+    EXPECT_GT(record.explained, 0.05);
+    EXPECT_LE(record.explained, 1);
+    EXPECT_EQ(record.damping, 1e-2);
+    EXPECT_EQ(record.note, "");
+  }
+  const TuneResult few = one.Repaired(pruned, {.tokens_per_input = 1e4});
+  for (const TuneRecord& record : few.records) {
+    EXPECT_EQ(record.repair, Repair::kScales);
+    EXPECT_NE(record.note.find("too few"), std::string::npos) << record.note;
+  }
+  EXPECT_TRUE(one.Repaired(pruned, {.repair = Repair::kNone}).tensors.empty());
+}
+
+TEST(Tune, DoesNotDependOnBatchesOrPadding) {
+  const Case one("mpnet-classification");
+  const Model pruned = one.Pruned();
+  const TuneResult together = one.Repaired(pruned, {.tokens_per_input = 1, .batch_tokens = 100000});
+  const TuneResult alone = one.Repaired(pruned, {.tokens_per_input = 1, .batch_tokens = 1});
+  for (const auto& [name, tensor] : together.tensors)
+    EXPECT_LT(MaxDifference(tensor, alone.tensors.at(name)), 2e-4) << name;
+}
+
+TEST(Tune, RepairsSubLayersThatLostEverything) {
+  const Case one("bert-base");
+  const Model pruned = Shrink(one.model, {{{}, {0, 1, 2}, {0, 1, 2, 3}, {}}});
+  const TuneResult result = one.Repaired(pruned, {.tokens_per_input = 1});
+  const Model repaired = WithTensors(pruned, result.tensors);
+  EXPECT_EQ(result.tensors.at(pruned.spec.sub_layers[0].output + ".weight").numel(), 0);
+  EXPECT_LT(Distance(one.dense, repaired, one.samples), Distance(one.dense, pruned, one.samples));
+}
+
+TEST(Tune, PublishedRulesSkipTheFirstAttentionAndChangeNoBias) {
+  const Case one("bert-classification");
+  const Model pruned = one.Pruned();
+  const TuneResult result = one.Repaired(pruned, {.published = true});
+  EXPECT_EQ(result.records[0].repair, Repair::kNone);
+  EXPECT_NE(result.records[0].note.find("first attention"), std::string::npos);
+  bool stopped = false;
+  for (size_t i = 1; i < result.records.size(); ++i) {
+    const TuneRecord& record = result.records[i];
+    EXPECT_EQ(record.repair == Repair::kNone, !record.note.empty());
+    if (stopped) {
+      EXPECT_EQ(record.repair, Repair::kNone);  // for good
+    }
+    stopped = stopped || record.repair == Repair::kNone;
+    if (record.repair == Repair::kNone) continue;
+    const SubLayerSpec& sub = pruned.spec.sub_layers[i];
+    const at::Tensor& before = pruned.tensors.at(sub.output + ".weight");
+    const at::Tensor ratio = (result.tensors.at(sub.output + ".weight") / before)
+                                 .view({-1, sub.units, sub.width});  // one number a unit
+    EXPECT_LT(MaxDifference(ratio, ratio.select(0, 0).select(1, 0).unsqueeze(1).expand_as(ratio)),
+              1e-3);
+    EXPECT_GT(MaxDifference(ratio, at::ones_like(ratio)), 1e-4);
+    EXPECT_EQ(MaxDifference(result.tensors.at(sub.output + ".bias"),
+                            pruned.tensors.at(sub.output + ".bias")),
+              0);
+  }
+  EXPECT_EQ(result.records[1].repair, Repair::kScales) << result.records[1].note;
+}
+
+TEST(WithTensors, KeepsTheDtypeOfTheFile) {
+  const Model half = LoadModel(TinyFolder("bert-float16"));
+  const std::string name = half.spec.sub_layers[1].output + ".bias";
+  const Model changed = WithTensors(half, {{name, at::full({16}, 0.5f)}});
+  EXPECT_EQ(changed.tensors.at(name).scalar_type(), at::kHalf);
+  EXPECT_EQ(MaxDifference(changed.tensors.at(name), at::full({16}, 0.5)), 0);
+  EXPECT_THROW(WithTensors(half, {{name, at::zeros({15})}}), InternalError);
+}
+
+}  // namespace
+}  // namespace coppice
