@@ -206,6 +206,9 @@ OutputFolder::OutputFolder(const fs::path& final_path, bool replace)
                 .hint = "name a folder of its own"});
   }
   const fs::path parent = final_path_.parent_path();
+  for (fs::path at = parent; !at.empty() && !fs::exists(at, error); at = at.parent_path()) {
+    new_parents_.push_back(at);
+  }
   if (!parent.empty() && (fs::create_directories(parent, error), error)) {
     ThrowDisk("cannot create the folder", parent, error.value());
   }
@@ -215,7 +218,9 @@ OutputFolder::OutputFolder(const fs::path& final_path, bool replace)
 
 OutputFolder::~OutputFolder() {
   std::error_code ignored;
-  if (!committed_) fs::remove_all(temporary_, ignored);
+  if (committed_) return;
+  fs::remove_all(temporary_, ignored);
+  for (const fs::path& parent : new_parents_) fs::remove(parent, ignored);  // only while empty
 }
 
 void OutputFolder::Commit() {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace coppice {
 
@@ -56,6 +57,7 @@ class OutputFolder {
  private:
   std::filesystem::path final_path_;
   std::filesystem::path temporary_;
+  std::vector<std::filesystem::path> new_parents_;  // folders made for it, the innermost first
   bool replace_ = false;
   bool committed_ = false;
 };

@@ -6,7 +6,7 @@
 namespace coppice {
 
 void WriteHuggingFace(const Model& model, const std::filesystem::path& folder) {
-  WriteSafetensors(folder / "model.safetensors", model.tensors);
+  WriteSafetensors(folder / "model.safetensors", StoredTensors(model));
   WriteFile(folder / "config.json", model.config.dump(2) + "\n");
   for (const std::filesystem::path& file : model.passthrough) {
     WriteFile(folder / file.filename(), ReadFile(file));

@@ -80,7 +80,7 @@ ModelSize MeasureSize(const Model& model, double tokens) {
   size.macs = size.macs_blocks + HeadMacs(model.spec, tokens);
   size.parameters_blocks =
       MakeCostTable(model, CostKind::kParameters, CostScope::kBlocks, tokens).Dense();
-  for (const auto& [name, tensor] : model.tensors) {
+  for (const auto& [name, tensor] : StoredTensors(model)) {
     if (tensor.is_floating_point()) size.parameters += tensor.numel();
     size.bytes += tensor.numel() * static_cast<int64_t>(tensor.element_size());
   }

@@ -35,12 +35,14 @@ class Config {
     return found == json_.end() || found->is_null() ? fallback : Integer(key, low, high);
   }
   std::string TextOr(const std::string& key, const std::string& fallback) const {
-    const auto found = json_.find(key);
-    return found != json_.end() && found->is_string() ? found->get<std::string>() : fallback;
+    const Json* value = Find(
+        key, [](const Json& v) { return v.is_string(); }, "a string");
+    return value == nullptr ? fallback : value->get<std::string>();
   }
   double NumberOr(const std::string& key, double fallback) const {
-    const auto found = json_.find(key);
-    return found != json_.end() && found->is_number() ? found->get<double>() : fallback;
+    const Json* value = Find(
+        key, [](const Json& v) { return v.is_number(); }, "a number");
+    return value == nullptr ? fallback : value->get<double>();
   }
   // The sizes of a pruned model, `name` being "heads" or "channels"; `dense` for every layer
   // without them.
@@ -66,6 +68,19 @@ class Config {
   const std::string& where() const { return where_; }
 
  private:
+  // Null when the key is absent or null; refuses a value of another type.
+  template <typename Predicate>
+  const Json* Find(const std::string& key, Predicate good, const std::string& expected) const {
+    const auto found = json_.find(key);
+    if (found == json_.end() || found->is_null()) return nullptr;
+    if (!good(*found)) {
+      ThrowBadInput({.what = fmt::format("bad \"{}\"", key),
+                     .where = where_,
+                     .expected = expected,
+                     .found = Printable(found->dump())});
+    }
+    return &*found;
+  }
   [[noreturn]] void Fail(const std::string& key, int64_t low, int64_t high,
                          const std::string& found) const {
     ThrowBadInput({.what = fmt::format("bad \"{}\"", key),
@@ -248,6 +263,18 @@ void ReadHead(const EncoderFamily& family, const std::string& prefix, const Tens
   }
 }
 
+// Losses that are not ours would be computed wrongly without a word.
+void RefuseOtherProblems(const Config& config, const ModelSpec& spec) {
+  const std::string problem = config.TextOr("problem_type", "");
+  const bool several_values = problem == "regression" && spec.labels > 1;
+  if (spec.head.empty() || (problem != "multi_label_classification" && !several_values)) return;
+  ThrowBadInput(
+      {.what = "this head cannot be pruned",
+       .where = config.where(),
+       .expected = "classes that exclude each other, or one regression value",
+       .found = fmt::format("\"problem_type\": \"{}\" with {} outputs", problem, spec.labels)});
+}
+
 void RefuseOtherHeads(const Json& config, const ModelSpec& spec, const std::string& where) {
   const auto found = config.find("architectures");
   if (found == config.end() || !found->is_array() || found->empty() || !(*found)[0].is_string())
@@ -329,6 +356,9 @@ ModelSpec MakeEncoderSpec(const EncoderFamily& family, const Json& config, Tenso
   spec.position_embeddings = prefix + family.position;
   if (!family.token_type.empty()) spec.token_type_embeddings = prefix + family.token_type;
   spec.embedding_norm = prefix + family.embedding_norm;
+  if (!family.shared_relative_bias.empty()) {
+    spec.shared_relative_bias = prefix + family.shared_relative_bias;
+  }
   const std::vector<int64_t> head_counts = read.Sizes("heads", spec.layers, heads);
   const std::vector<int64_t> channel_counts = read.Sizes("channels", spec.layers, channels);
   for (int64_t i = 0; i < spec.layers; ++i) {
@@ -340,6 +370,7 @@ ModelSpec MakeEncoderSpec(const EncoderFamily& family, const Json& config, Tenso
   }
   ReadHead(family, prefix, *tensors, where, &spec);
   RefuseOtherHeads(config, spec, where);
+  RefuseOtherProblems(read, spec);
   SplitSharedBias(family, prefix, spec, tensors);
   CheckTensors(family, prefix, config, spec, *tensors, where);
   return spec;

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <optional>
+
 #include "core/error.h"
 #include "load/checkpoint.h"
 #include "model/encoder_spec.h"
@@ -20,6 +22,21 @@ std::string ModelType(const Json& config, const std::string& where) {
                    .expected = fmt::format("one of {}", fmt::join(FamilyNames(), ", "))});
   }
   return found->get<std::string>();
+}
+
+// The number of channels of every layer, where they agree and all heads are there.
+std::optional<int64_t> UniformChannels(const ModelSpec& spec) {
+  std::optional<int64_t> channels;
+  for (const SubLayerSpec& sub : spec.sub_layers) {
+    if (sub.kind == UnitKind::kHead) {
+      if (sub.units * sub.width != spec.width) return std::nullopt;
+    } else if (channels.value_or(sub.units) != sub.units || sub.units == 0) {
+      return std::nullopt;
+    } else {
+      channels = sub.units;
+    }
+  }
+  return channels;
 }
 
 }  // namespace
@@ -55,7 +72,26 @@ Model LoadModel(const std::filesystem::path& folder) {
   return model;
 }
 
+std::map<std::string, at::Tensor> StoredTensors(const Model& model) {
+  std::map<std::string, at::Tensor> stored = model.tensors;
+  const auto shared = stored.find(model.spec.shared_relative_bias);
+  if (shared == stored.end()) return stored;
+  for (const SubLayerSpec& sub : model.spec.sub_layers) {
+    const auto own = stored.find(sub.relative_bias);
+    if (own != stored.end() && own->second.is_same(shared->second)) stored.erase(own);
+  }
+  return stored;
+}
+
 Json ConfigWithSizes(const Json& config, const ModelSpec& spec) {
+  const std::optional<int64_t> channels = UniformChannels(spec);
+  for (const EncoderFamily& family : EncoderFamilies()) {
+    if (family.model_type != spec.family || !channels) continue;
+    Json changed = config;
+    changed.erase("coppice");
+    changed[family.channels_key] = *channels;
+    return changed;
+  }
   Json sizes = {{"version", 1}, {"heads", Json::array()}, {"channels", Json::array()}};
   for (const SubLayerSpec& sub : spec.sub_layers) {
     sizes[sub.kind == UnitKind::kHead ? "heads" : "channels"].push_back(sub.units);

@@ -80,6 +80,7 @@ struct ModelSpec {
   std::string word_embeddings, position_embeddings,
       token_type_embeddings;  // full names; the last may be empty
   std::string embedding_norm;
+  std::string shared_relative_bias;  // full name of the table that dense layers share; may be empty
   std::vector<SubLayerSpec>
       sub_layers;  // 2L: attention and feed-forward of layer 0, of layer 1, ...
   std::vector<HeadLinear>
@@ -106,7 +107,13 @@ Model LoadModel(const std::filesystem::path& folder);
 ModelSpec MakeSpec(const nlohmann::ordered_json& config, std::map<std::string, at::Tensor>* tensors,
                    const std::string& where);
 
-// The config of a model whose sub-layers have other sizes: the same keys, "coppice" sizes replaced.
+// The tensors that a file of this model holds: all but the per-layer views of a shared table that
+// no layer has cut.
+std::map<std::string, at::Tensor> StoredTensors(const Model& model);
+
+// The config of a model whose sub-layers have other sizes. Where every layer has all heads and the
+// same number of channels, the family's own key says so and stock model classes load the model;
+// otherwise the sizes stand in a "coppice" block.
 nlohmann::ordered_json ConfigWithSizes(const nlohmann::ordered_json& config, const ModelSpec& spec);
 
 // model_type of every family, in the order of the list.

@@ -68,10 +68,6 @@ void CheckOptions(const PruneOptions& options) {
   if (!(options.ridge >= 0) || !std::isfinite(options.ridge)) {
     ThrowUsage({.what = "bad value", .where = "--ridge", .expected = "0 or more"});
   }
-  std::error_code ignored;
-  if (std::filesystem::equivalent(options.model, options.out, ignored)) {
-    ThrowUsage({.what = "the output folder is the model's own", .where = options.out.string()});
-  }
   if (options.samples < 1)
     ThrowUsage({.what = "bad value", .where = "--samples", .expected = "1 or more"});
   if (options.data.empty()) {
@@ -81,6 +77,25 @@ void CheckOptions(const PruneOptions& options) {
   if (options.as_published && (options.repair || options.uniform)) {
     ThrowUsage({.what = "--as-published leaves no choice of repair or shape",
                 .hint = "drop --repair or --uniform"});
+  }
+}
+
+// --force replaces a folder: never one that holds what this run reads.
+void RefuseToReplaceInputs(const PruneOptions& options) {
+  namespace fs = std::filesystem;
+  for (const fs::path& input : {options.model, options.data, options.eval, options.plan}) {
+    std::error_code error;
+    fs::path at = input.empty() ? fs::path() : fs::canonical(input, error);
+    for (; !at.empty() && !error; at = at.parent_path()) {
+      std::error_code absent;
+      if (fs::equivalent(at, options.out, absent)) {
+        ThrowUsage({.what = "the output folder holds an input of this run",
+                    .where = options.out.string(),
+                    .found = input.string(),
+                    .hint = "name a folder of its own"});
+      }
+      if (at == at.root_path()) break;
+    }
   }
 }
 
@@ -223,6 +238,7 @@ void DescribeModel(const Model& model, PruneReport* report) {
 PruneReport Prune(const PruneOptions& options, const Console& console) {
   const double start = Now();
   CheckOptions(options);
+  RefuseToReplaceInputs(options);
   {
     const OutputFolder probe(options.out, options.replace);
   }  // refuse before the work, not after it

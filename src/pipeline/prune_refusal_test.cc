@@ -2,6 +2,8 @@
 // left behind.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "pipeline/pipeline_testing.h"
 #include "pipeline/prune.h"
 
@@ -102,6 +104,14 @@ TEST_F(PruneRefusalTest, Options) {
         o->repair = "bias";
       },
       ExitCode::kUsage, {"--as-published"});
+  for (const double ridge : {-1.0, std::nan("")})
+    refused([ridge](PruneOptions* o) { o->ridge = ridge; }, ExitCode::kUsage, {"--ridge"});
+  refused(
+      [](PruneOptions* o) {
+        o->out = o->model;
+        o->replace = true;
+      },
+      ExitCode::kUsage, {"model's own"});
   // Without labels there is nothing to measure, and that is said before the work.
   const fs::path bare = Write("bare.jsonl", "{\"text\": \"The cat.\"}\n");
   refused([&](PruneOptions* o) { o->eval = bare; }, ExitCode::kBadInput, {"bare.jsonl:1", "label"});

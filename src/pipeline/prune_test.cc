@@ -134,7 +134,7 @@ TEST_F(PruneTest, RepairsAsAsked) {
     PruneOptions options = Options("bert-question-answering", 0.5, RepairName(repair));
     options.repair = RepairName(repair);
     const PruneReport report = Prune(options, kQuiet);
-    EXPECT_EQ(report.repairs.size(), repair == Repair::kNone ? 0u : 4u);
+    ASSERT_EQ(report.repairs.size(), repair == Repair::kNone ? 0u : 4u);
     if (repair == Repair::kBias) {
       EXPECT_EQ(report.repairs[2].repair, Repair::kBias);
     }
@@ -144,6 +144,30 @@ TEST_F(PruneTest, RepairsAsAsked) {
   PruneOptions unknown = Options("bert-question-answering", 0.5);
   unknown.repair = "magic";
   ExpectFails(ExitCode::kUsage, {"--repair", "magic"}, unknown);
+}
+
+// Least squares does better without the exchange of units; other repairs want it.
+TEST_F(PruneTest, RearrangesUnlessLeastSquaresFollows) {
+  int64_t swaps = 0;
+  const auto prune = [&](const std::string& model, const std::string& repair, Rearrangement mode) {
+    PruneOptions options = Options(model, 0.5);
+    options.replace = true;
+    options.repair = repair;
+    options.rearrangement = mode;
+    return Prune(options, kQuiet);
+  };
+  for (const std::string name : kModels) {
+    SCOPED_TRACE(name);
+    const PruneReport on = prune(name, "least-squares", Rearrangement::kOn);
+    const PruneReport off = prune(name, "least-squares", Rearrangement::kOff);
+    swaps += on.swaps;
+    EXPECT_EQ(off.swaps, 0);
+    EXPECT_EQ(on.swaps == 0, on.plan == off.plan);
+    EXPECT_EQ(prune(name, "least-squares", Rearrangement::kAuto).plan, off.plan);
+    EXPECT_EQ(prune(name, "scales", Rearrangement::kAuto).plan, on.plan);
+    EXPECT_EQ(prune(name, "none", Rearrangement::kOff).plan, off.plan);
+  }
+  EXPECT_GT(swaps, 0);
 }
 
 TEST_F(PruneTest, CalibratesInBfloat16) {
