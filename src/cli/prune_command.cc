@@ -116,11 +116,7 @@ void AddPrune(CLI::App* app, Action* action) {
                   "none, bias, scales or least-squares (default: the method's own)");
   sub->add_option("--ridge", o.ridge, "damping of the repair, times the mean diagonal")
       ->capture_default_str();
-  sub->add_option("--rearrange", o.rearrangement, "exchange units inside layers: auto, on or off")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Rearrangement>{{"auto", Rearrangement::kAuto},
-                                               {"on", Rearrangement::kOn},
-                                               {"off", Rearrangement::kOff}}));
+  sub->add_flag("--rearrange", o.rearrange, "exchange units inside layers after the search");
   sub->add_option("--to", command->forms, "forms to write: hf")->delimiter(',');
   sub->add_option("--plan", o.plan, "apply the plan of a coppice.json instead of searching");
   AddCommonOptions(sub, &command->common);

@@ -147,15 +147,6 @@ Scored Score(const Network& dense, const Samples& samples, const PruneOptions& o
   return scored;
 }
 
-// Rearrangement looks for units whose effects cancel, which a repair by least squares does better:
-// with it, rearranged plans end further from the dense model (BENCHMARKS.md).
-bool Rearranges(const PruneOptions& options) {
-  if (options.as_published || options.rearrangement == Rearrangement::kOn) return true;
-  const bool least_squares =
-      !options.repair || ParseRepair(*options.repair) == Repair::kLeastSquares;
-  return options.rearrangement == Rearrangement::kAuto && !least_squares;
-}
-
 Plan Search(const Model& model, const Scored& scored, const CostTable& costs,
             const PruneOptions& options, PruneReport* report) {
   const int64_t limit = Limit(costs, options.keep);
@@ -167,7 +158,9 @@ Plan Search(const Model& model, const Scored& scored, const CostTable& costs,
   const SearchRules rules = options.as_published ? SearchRules::kPublished : SearchRules::kExact;
   const GlobalSearchResult result = SearchGlobally(model.spec, scored.scores, costs, limit, rules);
   report->kept_score = result.kept_score;
-  if (!Rearranges(options)) return result.plan;
+  // Exchanged units fit the samples' gradients and cost accuracy under every repair
+  // (BENCHMARKS.md).
+  if (!options.rearrange && !options.as_published) return result.plan;
   const RearrangeResult rearranged =
       Rearrange(result.plan, scored.gradients,
                 options.as_published ? RearrangeRules::kPublished : RearrangeRules::kExact);

@@ -18,13 +18,6 @@
 
 namespace coppice {
 
-// Whether units are exchanged inside each sub-layer after the global search.
-enum class Rearrangement {
-  kAuto,  // off before a least-squares repair, on otherwise
-  kOn,
-  kOff,
-};
-
 // What a user asks for; the defaults are those of the command line.
 struct PruneOptions {
   std::filesystem::path model;
@@ -44,7 +37,8 @@ struct PruneOptions {
   uint64_t seed = 0;
   std::optional<std::string> repair;  // the method's own without it
   double ridge = 3e-2;                // of the repair, times the mean diagonal of its matrix
-  Rearrangement rearrangement = Rearrangement::kAuto;
+  bool rearrange =
+      false;  // exchange units inside layers after the search; always with as_published
   std::filesystem::path eval;  // empty: no evaluation
   std::filesystem::path plan;  // empty: search
   std::string device = "auto";
