@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <set>
 
 #include "core/error.h"
 
@@ -20,6 +21,7 @@ int64_t UnitMacs(const SubLayerSpec& sub, int64_t width, double tokens) {
 int64_t UnitParameters(const Model& model, const SubLayerSpec& sub) {
   int64_t count = 0;
   for (const Slice& slice : sub.slices) {
+    if (slice.tensor == sub.relative_bias) continue;  // a copy of the shared table
     const at::Tensor& tensor = model.tensors.at(slice.tensor);
     int64_t numbers = slice.width;
     for (int64_t axis = 0; axis < tensor.dim(); ++axis) {
@@ -80,8 +82,10 @@ ModelSize MeasureSize(const Model& model, double tokens) {
   size.macs = size.macs_blocks + HeadMacs(model.spec, tokens);
   size.parameters_blocks =
       MakeCostTable(model, CostKind::kParameters, CostScope::kBlocks, tokens).Dense();
+  std::set<std::string> copies;
+  for (const SubLayerSpec& sub : model.spec.sub_layers) copies.insert(sub.relative_bias);
   for (const auto& [name, tensor] : StoredTensors(model)) {
-    if (tensor.is_floating_point()) size.parameters += tensor.numel();
+    if (tensor.is_floating_point() && copies.count(name) == 0) size.parameters += tensor.numel();
     size.bytes += tensor.numel() * static_cast<int64_t>(tensor.element_size());
   }
   return size;

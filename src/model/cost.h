@@ -35,8 +35,8 @@ struct ModelSize {
   int64_t macs_blocks = 0;
   int64_t macs = 0;               // with the head
   int64_t parameters_blocks = 0;  // of units alone
-  int64_t parameters = 0;
-  int64_t bytes = 0;  // of all tensors, in the file's dtypes
+  int64_t parameters = 0;         // a layer's copy of a shared table is not counted
+  int64_t bytes = 0;              // of all tensors, in the file's dtypes
 };
 
 ModelSize MeasureSize(const Model& model, double tokens);

@@ -74,11 +74,16 @@ TEST(Cost, AnswersAreReadFromEveryToken) {
   EXPECT_EQ(size.macs - size.macs_blocks, 10 * 2 * 16);
 }
 
-// A head of MPNet owns its column of the layer's relative bias.
-TEST(Cost, RelativeBiasLeavesWithItsHead) {
-  const CostTable table = MakeCostTable(LoadModel(TinyFolder("mpnet-classification")),
-                                        CostKind::kParameters, CostScope::kBlocks, 10);
-  EXPECT_EQ(table.unit[0], kHeadParameters + 32);
+// A layer's relative bias is a copy of the table that all layers share: it costs no parameters,
+// neither in the units nor in the whole, so that a plan's cost and the written model's agree.
+TEST(Cost, CopiesOfASharedTableAreNotCounted) {
+  const Model model = LoadModel(TinyFolder("mpnet-classification"));
+  const CostTable table = MakeCostTable(model, CostKind::kParameters, CostScope::kBlocks, 10);
+  EXPECT_EQ(table.unit[0], kHeadParameters);
+  int64_t in_file = 0;
+  for (const auto& [name, tensor] : StoredTensors(model)) in_file += tensor.numel();
+  EXPECT_EQ(MeasureSize(model, 10).parameters, in_file);
+  EXPECT_EQ(model.tensors.size(), StoredTensors(model).size() + 2);
 }
 
 }  // namespace

@@ -111,7 +111,7 @@ TEST_F(PruneRefusalTest, Options) {
         o->out = o->model;
         o->replace = true;
       },
-      ExitCode::kUsage, {"model's own"});
+      ExitCode::kUsage, {"holds an input"});
   // Without labels there is nothing to measure, and that is said before the work.
   const fs::path bare = Write("bare.jsonl", "{\"text\": \"The cat.\"}\n");
   refused([&](PruneOptions* o) { o->eval = bare; }, ExitCode::kBadInput, {"bare.jsonl:1", "label"});

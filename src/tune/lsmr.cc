@@ -53,7 +53,7 @@ LsmrResult SolveLsmr(const at::Tensor& matrix, const at::Tensor& right,
 
   double zetabar = alpha * beta, alphabar = alpha, rho = 1, rhobar = 1, cbar = 1, sbar = 0;
   at::Tensor h = v.clone();
-  at::Tensor hbar = at::zeros({n}, matrix.options().dtype(at::kDouble));
+  at::Tensor hbar = at::zeros({n}, matrix.options());
   Estimates e{.betadd = beta, .norm_a2 = alpha * alpha};
   const double ctol = options.conlim > 0 ? 1 / options.conlim : 0;
   while (result.iterations < limit) {

@@ -21,14 +21,14 @@ struct LsmrOptions {
 };
 
 struct LsmrResult {
-  at::Tensor x;  // (n)
+  at::Tensor x;  // (n) float64
   // 0: x = 0 is exact; 1, 2: converged (small residual; least-squares solution); 3: condition
   // limit; 4 to 6: as 1 to 3 at machine precision; 7: iteration limit.
   int stop = 0;
   int64_t iterations = 0;
 };
 
-// matrix: (m, n), right: (m), float64 or float32, on the CPU. The result has their dtype.
+// matrix: (m, n) float64, right: (m) float64, on the CPU.
 LsmrResult SolveLsmr(const at::Tensor& matrix, const at::Tensor& right, const LsmrOptions& options);
 
 }  // namespace coppice

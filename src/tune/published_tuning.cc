@@ -34,9 +34,8 @@ PublishedScales SolvePublishedScales(const Moments& moments, const at::Tensor& w
     // output.
     right = at::cat({right - edge, moments.residual_sum.to(at::kCPU).sum().unsqueeze(0) - outputs});
   }
-  // The published solver works in float32, which decides whether it converges.
-  const LsmrResult solved = SolveLsmr(normal.to(at::kFloat), right.to(at::kFloat), {.damp = 1});
-  result.scales = solved.x.slice(0, 0, units).to(at::kDouble) + 1;
+  const LsmrResult solved = SolveLsmr(normal, right, {.damp = 1});
+  result.scales = solved.x.slice(0, 0, units) + 1;
   if (solved.stop >= 3) {
     result.reason = fmt::format("the solver stopped with code {}", solved.stop);
     return result;
