@@ -2,6 +2,7 @@
 #include <c10/core/Allocator.h>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <new>
 
@@ -68,4 +69,11 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace coppice
 
-int main(int argc, char** argv) { return coppice::Main(argc, argv); }
+int main(int argc, char** argv) {
+#if defined(M_TRIM_THRESHOLD)
+  // Activations come and go in blocks of many megabytes. Left to itself, glibc soon keeps them on
+  // its heap, where fragments double the peak; with this set they go back to the system.
+  mallopt(M_TRIM_THRESHOLD, 16 << 20);
+#endif
+  return coppice::Main(argc, argv);
+}
