@@ -21,6 +21,7 @@ using Units = std::vector<int64_t>;
 std::vector<std::vector<double>> RandomRows(int64_t rows, int64_t units, Random* random) {
   std::vector<std::vector<double>> gradients(static_cast<size_t>(rows));
   for (auto& row : gradients) {
+    row.reserve(static_cast<size_t>(units));
     for (int64_t unit = 0; unit < units; ++unit)
       row.push_back(static_cast<float>(random->Normal() * (1 + 0.3 * static_cast<double>(unit))));
   }
@@ -29,6 +30,7 @@ std::vector<std::vector<double>> RandomRows(int64_t rows, int64_t units, Random*
 
 at::Tensor AsTensor(const std::vector<std::vector<double>>& rows) {
   std::vector<at::Tensor> parts;
+  parts.reserve(rows.size());
   for (const auto& row : rows) parts.push_back(at::tensor(row, at::kFloat));
   return at::stack(parts);
 }
