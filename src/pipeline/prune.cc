@@ -30,6 +30,7 @@ struct Evaluation {
 
 std::vector<at::Tensor> Squares(const std::vector<at::Tensor>& gradients) {
   std::vector<at::Tensor> scores;
+  scores.reserve(gradients.size());
   for (const at::Tensor& rows : gradients) {
     scores.push_back(rows.square().sum(0, false, at::kDouble).to(at::kCPU).contiguous());
   }
@@ -42,6 +43,7 @@ std::vector<at::Tensor> BatchMeans(const std::vector<at::Tensor>& gradients, int
   std::vector<at::Tensor> means;
   for (const at::Tensor& rows : gradients) {
     std::vector<at::Tensor> parts;
+    parts.reserve(static_cast<size_t>(rows.size(0) / batch + 1));
     for (const at::Tensor& part : rows.split(batch)) parts.push_back(part.mean(0));
     means.push_back(at::stack(parts));
   }
@@ -221,6 +223,38 @@ void Write(const Model& pruned, const PruneReport& report) {
   folder.Commit();
 }
 
+void ReadExamples(const Model& model, const Tokenizer& tokenizer, Samples* samples,
+                  Evaluation* evaluation, PruneReport* report) {
+  const PruneOptions& options = report->options;
+  *samples = Calibrate(model, tokenizer, options);
+  report->samples = static_cast<int64_t>(samples->samples.size());
+  report->calibration_tokens = samples->tokens();
+  report->tokens = options.at_length.value_or(samples->mean_tokens());
+  if (!options.eval.empty()) {
+    evaluation->dataset = ReadDataset(options.eval);
+    evaluation->samples =
+        DrawSamples(model.spec, tokenizer, evaluation->dataset, {}, /*need_labels=*/true);
+  }
+}
+
+// Writes the folder, then measures before and after where that is asked for.
+void Finish(const Model& model, const Model& pruned, const Evaluation& evaluation,
+            const Console& console, PruneReport* report) {
+  report->before = MeasureSize(model, report->tokens);
+  report->after = MeasureSize(pruned, report->tokens);
+  report->peak_memory_bytes = PeakMemoryBytes();
+  {
+    const StageClock clock(&report->seconds.write);
+    report->data_sha256 = Sha256HexOfFile(report->options.data);
+    report->model_sha256 = HashOfWeights(model);
+    Write(pruned, *report);
+  }
+  if (!report->options.eval.empty()) {
+    report->eval_before = Measure(model, evaluation, report->options, console);
+    report->eval_after = Measure(pruned, evaluation, report->options, console);
+  }
+}
+
 void DescribeModel(const Model& model, PruneReport* report) {
   for (const SubLayerSpec& sub : model.spec.sub_layers) report->sub_layers.push_back(sub.output);
   report->units = UnitCounts(model.spec);
@@ -257,15 +291,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   Evaluation evaluation;
   {
     const StageClock clock(&seconds.calibrate);
-    samples = Calibrate(model, *tokenizer, options);
-    report.samples = static_cast<int64_t>(samples.samples.size());
-    report.calibration_tokens = samples.tokens();
-    report.tokens = options.at_length.value_or(samples.mean_tokens());
-    if (!options.eval.empty()) {
-      evaluation.dataset = ReadDataset(options.eval);
-      evaluation.samples =
-          DrawSamples(model.spec, *tokenizer, evaluation.dataset, {}, /*need_labels=*/true);
-    }
+    ReadExamples(model, *tokenizer, &samples, &evaluation, &report);
   }
   const CostTable costs = MakeCostTable(model, options.budget, options.scope, report.tokens);
   Scored scored;
@@ -291,19 +317,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     const StageClock clock(&seconds.tune);
     pruned = RepairModel(model, dense, scored, costs, samples, pruned, options, console, &report);
   }
-  report.before = MeasureSize(model, report.tokens);
-  report.after = MeasureSize(pruned, report.tokens);
-  report.peak_memory_bytes = PeakMemoryBytes();
-  {
-    const StageClock clock(&seconds.write);
-    report.data_sha256 = Sha256HexOfFile(options.data);
-    report.model_sha256 = HashOfWeights(model);
-    Write(pruned, report);
-  }
-  if (!options.eval.empty()) {
-    report.eval_before = Measure(model, evaluation, options, console);
-    report.eval_after = Measure(pruned, evaluation, options, console);
-  }
+  Finish(model, pruned, evaluation, console, &report);
   seconds.total = Now() - start;
   return report;
 }
