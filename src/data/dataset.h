@@ -2,8 +2,7 @@
 // whole), either one gzipped (.gz).
 //
 // Only the format is checked here; what a task needs of an example (a label, a context) is checked
-// where the task is known, with CheckLabels() and the task's own code. Every error names the file
-// and the line.
+// where the task is known (calibrate/samples.h). Every error names the file and the line.
 #pragma once
 
 #include <cstdint>
