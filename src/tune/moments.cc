@@ -22,15 +22,17 @@ class ExactBfloat16Products {
   }
 };
 
+// x'x of float32 values that came from `origin`.
+at::Tensor SymmetricProduct(const at::Tensor& x, at::ScalarType origin) {
+  if (origin != at::kBFloat16 || !x.is_cpu()) return at::mm(x.t(), x);
+  const ExactBfloat16Products guard;
+  return at::mm(x.t(), x);
+}
+
 }  // namespace
 
 at::Tensor GramMatrix(const at::Tensor& inputs) {
-  const at::Tensor x = inputs.to(at::kFloat);
-  if (inputs.scalar_type() == at::kBFloat16 && inputs.is_cpu()) {
-    const ExactBfloat16Products guard;
-    return at::mm(x.t(), x);
-  }
-  return at::mm(x.t(), x);
+  return SymmetricProduct(inputs.to(at::kFloat), inputs.scalar_type());
 }
 
 void Moments::Add(const at::Tensor& inputs, const at::Tensor& residual) {
@@ -46,7 +48,7 @@ void Moments::Add(const at::Tensor& inputs, const at::Tensor& residual) {
   residual_sum.add_(residual.sum(0, false, at::kDouble));
   residual_energy += residual.square().sum(at::kDouble).item<double>();
   if (x.size(1) == 0) return;
-  gram.add_(GramMatrix(inputs));
+  gram.add_(SymmetricProduct(x, inputs.scalar_type()));
   cross.add_(at::mm(x.t(), residual));
   input_sum.add_(x.sum(0, false, at::kDouble));
 }
