@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "calibrate/text_windows.h"
 #include "core/error.h"
 #include "core/random.h"
 
@@ -134,6 +135,7 @@ double Samples::mean_tokens() const {
 
 Samples DrawSamples(const ModelSpec& spec, const Tokenizer& tokenizer, const Dataset& dataset,
                     const DrawOptions& options, bool need_labels) {
+  if (spec.task == Task::kLanguageModel) return CutTextWindows(spec, tokenizer, dataset, options);
   const bool plain = IsPlainText(dataset.file);
   const Dataset split = plain ? SplitParagraphs(dataset) : Dataset{};
   const Dataset& source = plain ? split : dataset;

@@ -32,14 +32,16 @@ struct Samples {
 struct DrawOptions {
   int64_t count = 0;  // samples drawn; 0 takes all, in the file's order
   uint64_t seed = 0;
+  int64_t first = 0;  // language models: windows from the start of the text
   bool with_replacement = false;
   int64_t max_length = 0;  // tokens a sample at most; 0: the model's longest input
 };
 
-// Tokenizes what is drawn. Text of a .txt file is cut into paragraphs (at blank lines), each a
-// sample. Throws Error (kBadInput) naming file and line for examples that do not fit the task: no
-// context for question answering, a label that is not a class of the model, an id beyond the
-// vocabulary. With `need_labels`, a missing label is an error.
+// Tokenizes what is drawn. For a language model see calibrate/text_windows.h; for others text of a
+// .txt file is cut into paragraphs (at blank lines), each a sample. Throws Error (kBadInput) naming
+// file and line for examples that do not fit the task: no context for question answering, a label
+// that is not a class of the model, an id beyond the vocabulary. With `need_labels`, a missing
+// label is an error.
 Samples DrawSamples(const ModelSpec& spec, const Tokenizer& tokenizer, const Dataset& dataset,
                     const DrawOptions& options, bool need_labels);
 

@@ -62,8 +62,8 @@ void Run(CompareCommand command) {
 void AddCompare(CLI::App* app, Action* action) {
   auto command = std::make_shared<CompareCommand>();
   CLI::App* sub = app->add_subcommand("compare", "Say how far two models' outputs are apart");
-  sub->add_option("REFERENCE", command->reference, "Hugging Face folder")->required();
-  sub->add_option("OTHER", command->other, "Hugging Face folder")->required();
+  sub->add_option("REFERENCE", command->reference, "Hugging Face folder or GGUF file")->required();
+  sub->add_option("OTHER", command->other, "Hugging Face folder or GGUF file")->required();
   sub->add_option("--data", command->measure.data, "examples: .jsonl or .txt")->required();
   sub->add_option("--limit", command->measure.limit, "first N examples only")
       ->check(CLI::Range(1, 1 << 30));

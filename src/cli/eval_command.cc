@@ -67,7 +67,7 @@ void Run(EvalCommand command) {
 void AddEval(CLI::App* app, Action* action) {
   auto command = std::make_shared<EvalCommand>();
   CLI::App* sub = app->add_subcommand("eval", "Measure a model on labelled examples");
-  sub->add_option("MODEL", command->model, "Hugging Face folder")->required();
+  sub->add_option("MODEL", command->model, "Hugging Face folder or GGUF file")->required();
   sub->add_option("--data", command->measure.data, "examples: .jsonl")->required();
   sub->add_option("--against", command->against,
                   "another model: also KL of it to MODEL, and agreement");

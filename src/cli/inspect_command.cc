@@ -67,7 +67,7 @@ void AddInspect(CLI::App* app, Action* action) {
   auto command = std::make_shared<InspectCommand>();
   CLI::App* sub =
       app->add_subcommand("inspect", "Say what a model is made of, or why it cannot be pruned");
-  sub->add_option("MODEL", command->model, "Hugging Face folder")->required();
+  sub->add_option("MODEL", command->model, "Hugging Face folder or GGUF file")->required();
   sub->add_option("--at-length", command->at_length, "tokens at which MACs are counted")
       ->check(CLI::Range(1.0, 1e6))
       ->capture_default_str();

@@ -15,7 +15,6 @@ struct PruneCommand {
   CommonOptions common;
   std::optional<double> keep_macs, keep_params, keep_latency;
   std::string scope = "blocks";
-  std::vector<std::string> forms;
 };
 
 void ResolveBudget(const PruneCommand& command, PruneOptions* options) {
@@ -68,10 +67,6 @@ void PrintReport(const PruneReport& report) {
 
 void Run(PruneCommand command) {
   ResolveBudget(command, &command.prune);
-  for (const std::string& form : command.forms) {
-    if (form != "hf")
-      ThrowUsage({.what = "unknown form", .where = "--to", .expected = "hf", .found = form});
-  }
   command.prune.device = command.common.device;
   command.prune.dtype = command.common.dtype;
   command.prune.threads = command.common.threads;
@@ -90,7 +85,7 @@ void AddPrune(CLI::App* app, Action* action) {
   PruneOptions& o = command->prune;
   CLI::App* sub = app->add_subcommand(
       "prune", "Make a model smaller: choose units, repair what stays, cut, write");
-  sub->add_option("MODEL", o.model, "Hugging Face folder")->required();
+  sub->add_option("MODEL", o.model, "Hugging Face folder or GGUF file")->required();
   sub->add_option("--data", o.data, "calibration examples: .jsonl or .txt, also .gz");
   sub->add_option("--out", o.out, "folder for the pruned model")->required();
   sub->add_flag("--force", o.replace, "replace an output folder that is in use");
@@ -103,12 +98,15 @@ void AddPrune(CLI::App* app, Action* action) {
   sub->add_option("--at-length", o.at_length,
                   "tokens at which MACs are counted (default: mean of the examples)")
       ->check(CLI::Range(1.0, 1e6));
-  sub->add_option("--method", o.method, "fisher")->capture_default_str();
+  sub->add_option("--method", o.method, "fisher, numerical, flap, wanda or magnitude")
+      ->capture_default_str();
   sub->add_flag("--as-published", o.as_published, "exactly the paper's procedure, repairs off");
   sub->add_flag("--uniform", o.uniform, "the same shape in every layer, for stock model classes");
-  sub->add_option("--samples", o.samples, "examples drawn")->capture_default_str();
+  sub->add_option("--samples", o.samples,
+                  "examples drawn (default: 2048; language models 32 windows)");
   sub->add_option("--length", o.length,
-                  "tokens an example at most (default: 128; question answering 384)")
+                  "tokens an example at most (default: 128; question answering 384, "
+                  "language models 1024)")
       ->check(CLI::Range(8, 1 << 20));
   sub->add_option("--seed", o.seed, "of the draw")->capture_default_str();
   sub->add_option("--eval", o.eval, "measure before and after on this file");
@@ -116,8 +114,19 @@ void AddPrune(CLI::App* app, Action* action) {
                   "none, bias, scales or least-squares (default: the method's own)");
   sub->add_option("--ridge", o.ridge, "damping of the repair, times the mean diagonal")
       ->capture_default_str();
+  sub->add_option("--target", o.target, "what the repair fits: drift, own, dense or auto")
+      ->capture_default_str();
+  sub->add_option("--lambda", o.lambda,
+                  "numerical: weight of the sum of scores (default: a constraint)")
+      ->check(CLI::Range(0.0, 1e300));
+  sub->add_option("--channel-multiple", o.channel_multiple,
+                  "channels of a language model's layer are a multiple of this")
+      ->capture_default_str();
   sub->add_flag("--rearrange", o.rearrange, "exchange units inside layers after the search");
-  sub->add_option("--to", command->forms, "forms to write: hf")->delimiter(',');
+  sub->add_option("--to", o.forms, "forms to write: hf, gguf (default: the input's own)")
+      ->delimiter(',');
+  sub->add_option("--gguf-type", o.gguf_type, "of a GGUF file's matrices: f16, f32, bf16 or q8_0")
+      ->capture_default_str();
   sub->add_option("--plan", o.plan, "apply the plan of a coppice.json instead of searching");
   AddCommonOptions(sub, &command->common);
   sub->callback([command, action] { *action = [command] { Run(*command); }; });

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "data/squad.h"
 #include "data/statistics.h"
+#include "eval/language_model.h"
 
 namespace coppice {
 namespace {
@@ -29,6 +30,7 @@ std::optional<Metric> ComputeMetric(const ModelSpec& spec, const Dataset& datase
                                     const Samples& samples,
                                     const std::vector<at::Tensor>& outputs) {
   if (spec.task == Task::kNone) return std::nullopt;
+  if (spec.task == Task::kLanguageModel) return Metric{"perplexity", Perplexity(outputs), {}};
   if (spec.task == Task::kQuestionAnswering) return QuestionAnswering(dataset, samples, outputs);
   std::vector<int64_t> predicted_class, gold_class;
   std::vector<double> predicted_value, gold_value;

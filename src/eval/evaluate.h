@@ -1,5 +1,5 @@
 // The metric of a task from a model's outputs: accuracy; Spearman correlation for regression; SQuAD
-// F1 and exact match.
+// F1 and exact match; perplexity.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,7 +15,7 @@
 namespace coppice {
 
 struct Metric {
-  std::string name;  // "accuracy", "spearman", "f1"
+  std::string name;  // "accuracy", "spearman", "f1", "perplexity"
   double value = 0;
   std::optional<double> exact_match;  // question answering
 };

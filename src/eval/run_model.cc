@@ -3,24 +3,29 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "eval/language_model.h"
 #include "model/forward.h"
 
 namespace coppice {
 
 std::vector<at::Tensor> RunModel(const Network& net, const Samples& samples,
                                  const Console& console) {
-  constexpr int64_t kBatchTokens = 4096;
+  const bool language = net.spec.task == Task::kLanguageModel;
+  const int64_t batch_tokens = language ? 1 : 4096;  // logits over a vocabulary take much memory
   at::NoGradGuard no_gradients;
   std::vector<at::Tensor> outputs(samples.samples.size());
   Progress progress(console, "evaluate", static_cast<int64_t>(outputs.size()));
-  for (const Batch& batch : MakeBatches(samples, net.spec, kBatchTokens, net.compute.device)) {
-    const at::Tensor output = Forward(net, batch).to(at::kCPU);
+  for (const Batch& batch : MakeBatches(samples, net.spec, batch_tokens, net.compute.device)) {
+    at::Tensor output = Forward(net, batch);
+    if (language) output = NextTokenLogProbabilities(output, batch);
+    output = output.to(at::kCPU);
     for (int64_t row = 0; row < batch.rows(); ++row) {
       const auto index = static_cast<size_t>(batch.samples[static_cast<size_t>(row)]);
+      const int64_t tokens = samples.samples[index].tokens();
       const at::Tensor one = output[row];
-      outputs[index] = net.spec.task == Task::kQuestionAnswering
-                           ? one.slice(0, 0, samples.samples[index].tokens()).clone()
-                           : one.clone();
+      outputs[index] = language ? one.slice(0, 0, tokens - 1).clone()
+                       : net.spec.task == Task::kQuestionAnswering ? one.slice(0, 0, tokens).clone()
+                                                                   : one.clone();
     }
     progress.Step(batch.rows());
   }

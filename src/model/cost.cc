@@ -12,9 +12,11 @@ namespace {
 
 int64_t UnitMacs(const SubLayerSpec& sub, int64_t width, double tokens) {
   const double d = static_cast<double>(width);
-  const double e = static_cast<double>(sub.width);
-  const double macs =
-      sub.kind == UnitKind::kHead ? 4 * tokens * d * e + 2 * tokens * tokens * e : 2 * tokens * d;
+  const double e = static_cast<double>(sub.width);  // R * E
+  const double r = static_cast<double>(sub.queries);
+  const double macs = sub.kind == UnitKind::kHead
+                          ? (2 + 2 / r) * tokens * d * e + 2 * tokens * tokens * e
+                          : (sub.gate.empty() ? 2 : 3) * tokens * d;
   return static_cast<int64_t>(std::ceil(macs));
 }
 
@@ -33,6 +35,9 @@ int64_t UnitParameters(const Model& model, const SubLayerSpec& sub) {
 }
 
 int64_t HeadMacs(const ModelSpec& spec, double tokens) {
+  if (spec.task == Task::kLanguageModel) {
+    return static_cast<int64_t>(std::ceil(tokens * static_cast<double>(spec.labels * spec.width)));
+  }
   const double positions = spec.task == Task::kQuestionAnswering ? tokens : 1;
   double macs = 0;
   for (size_t i = 0; i < spec.head.size(); ++i) {

@@ -1,8 +1,9 @@
 // What a model or a plan costs: MACs at a sequence length, parameters, bytes.
 //
 // MACs of the blocks follow Kwon et al. 2022 (embeddings, norms and softmax are left out):
-//   head     4 * T * D * E + 2 * T^2 * E        (query, key, value, output; scores and mixing)
-//   channel  2 * T * D
+//   head       4 * T * D * E + 2 * T^2 * E      (query, key, value, output; scores and mixing)
+//   KV group   (2 R + 2) * T * D * E + 2 * R * T^2 * E
+//   channel    2 * T * D, gated 3 * T * D
 // A unit's cost is a whole number, rounded up, so that a plan's cost is exact and never
 // under-counted.
 #pragma once

@@ -2,11 +2,10 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-
-#include <set>
 
 #include "core/error.h"
+#include "model/config_reader.h"
+#include "model/tensor_checker.h"
 
 namespace coppice {
 namespace {
@@ -14,85 +13,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Tensors = std::map<std::string, at::Tensor>;
 
-constexpr int64_t kMaxDimension = int64_t{1} << 24;
-constexpr int64_t kMaxLayers = 1024;
-
-// Typed, bounded reads of config.json.
-class Config {
- public:
-  Config(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
-
-  int64_t Integer(const std::string& key, int64_t low, int64_t high) const {
-    const auto found = json_.find(key);
-    if (found == json_.end()) Fail(key, low, high, "nothing");
-    if (!found->is_number_integer()) Fail(key, low, high, Printable(found->dump()));
-    const int64_t value = found->get<int64_t>();
-    if (value < low || value > high) Fail(key, low, high, fmt::to_string(value));
-    return value;
-  }
-  int64_t IntegerOr(const std::string& key, int64_t fallback, int64_t low, int64_t high) const {
-    const auto found = json_.find(key);
-    return found == json_.end() || found->is_null() ? fallback : Integer(key, low, high);
-  }
-  std::string TextOr(const std::string& key, const std::string& fallback) const {
-    const Json* value = Find(
-        key, [](const Json& v) { return v.is_string(); }, "a string");
-    return value == nullptr ? fallback : value->get<std::string>();
-  }
-  double NumberOr(const std::string& key, double fallback) const {
-    const Json* value = Find(
-        key, [](const Json& v) { return v.is_number(); }, "a number");
-    return value == nullptr ? fallback : value->get<double>();
-  }
-  // The sizes of a pruned model, `name` being "heads" or "channels"; `dense` for every layer
-  // without them.
-  std::vector<int64_t> Sizes(const std::string& name, int64_t layers, int64_t dense) const {
-    std::vector<int64_t> sizes(static_cast<size_t>(layers), dense);
-    const auto block = json_.find("coppice");
-    if (block == json_.end()) return sizes;
-    const Json list = block->is_object() && block->contains(name) ? (*block)[name] : Json();
-    bool good = list.is_array() && list.size() == sizes.size();
-    for (size_t i = 0; good && i < sizes.size(); ++i) {
-      good = list[i].is_number_integer() && list[i] >= 0 && list[i] <= dense;
-      if (good) sizes[i] = list[i].get<int64_t>();
-    }
-    if (!good) {
-      ThrowBadInput(
-          {.what = fmt::format("\"coppice.{}\" is not the list of sizes of a pruned model", name),
-           .where = where_,
-           .expected = fmt::format("{} integers from 0 to {}", layers, dense),
-           .found = Printable(list.dump())});
-    }
-    return sizes;
-  }
-  const std::string& where() const { return where_; }
-
- private:
-  // Null when the key is absent or null; refuses a value of another type.
-  template <typename Predicate>
-  const Json* Find(const std::string& key, Predicate good, const std::string& expected) const {
-    const auto found = json_.find(key);
-    if (found == json_.end() || found->is_null()) return nullptr;
-    if (!good(*found)) {
-      ThrowBadInput({.what = fmt::format("bad \"{}\"", key),
-                     .where = where_,
-                     .expected = expected,
-                     .found = Printable(found->dump())});
-    }
-    return &*found;
-  }
-  [[noreturn]] void Fail(const std::string& key, int64_t low, int64_t high,
-                         const std::string& found) const {
-    ThrowBadInput({.what = fmt::format("bad \"{}\"", key),
-                   .where = where_,
-                   .expected = fmt::format("an integer from {} to {}", low, high),
-                   .found = found});
-  }
-  const Json& json_;
-  std::string where_;
-};
-
-Activation ReadActivation(const Config& config, const std::string& key) {
+Activation ReadActivation(const ConfigReader& config, const std::string& key) {
   const std::string name = config.TextOr(key, "gelu");
   if (name == "gelu") return Activation::kGelu;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh") return Activation::kGeluTanh;
@@ -102,68 +23,6 @@ Activation ReadActivation(const Config& config, const std::string& key) {
                  .expected = "gelu, gelu_new, gelu_pytorch_tanh or relu",
                  .found = Printable(name)});
 }
-
-// Collects the tensors that the family knows and checks each once.
-class Checker {
- public:
-  Checker(const Tensors& tensors, std::string where)
-      : tensors_(tensors), where_(std::move(where)) {}
-
-  const at::Tensor& Expect(const std::string& name, std::vector<int64_t> shape) {
-    known_.insert(name);
-    const auto found = tensors_.find(name);
-    if (found == tensors_.end()) {
-      ThrowBadInput({.what = "tensor is missing",
-                     .where = Where(name),
-                     .expected = fmt::format("shape [{}]", fmt::join(shape, ", "))});
-    }
-    const at::Tensor& tensor = found->second;
-    if (!tensor.sizes().equals(shape)) {
-      ThrowBadInput({.what = "shape disagrees with config.json",
-                     .where = Where(name),
-                     .expected = fmt::format("[{}]", fmt::join(shape, ", ")),
-                     .found = fmt::format("[{}]", fmt::join(tensor.sizes().vec(), ", "))});
-    }
-    const auto type = tensor.scalar_type();
-    if (type != at::kFloat && type != at::kHalf && type != at::kBFloat16) {
-      ThrowBadInput({.what = "dtype cannot be computed with",
-                     .where = Where(name),
-                     .expected = "F32, F16 or BF16",
-                     .found = c10::toString(type)});
-    }
-    return tensor;
-  }
-  void ExpectLinear(const std::string& name, int64_t out, int64_t in) {
-    Expect(name + ".weight", {out, in});
-    Expect(name + ".bias", {out});
-  }
-  void ExpectNorm(const std::string& name, int64_t width) {
-    Expect(name + ".weight", {width});
-    Expect(name + ".bias", {width});
-  }
-  void MarkKnown(const std::string& name) { known_.insert(name); }
-
-  // Every tensor must be known: one that is not might be coupled to units that are cut.
-  void RefuseUnknown(const std::vector<std::string>& unused_prefixes) const {
-    for (const auto& [name, tensor] : tensors_) {
-      bool known = known_.count(name) > 0;
-      for (const std::string& prefix : unused_prefixes) known = known || name.starts_with(prefix);
-      if (!known) {
-        ThrowBadInput({.what = "tensor is not known to this model family",
-                       .where = Where(name),
-                       .hint = "adapters and custom layers must be merged or removed first"});
-      }
-    }
-  }
-
- private:
-  std::string Where(const std::string& name) const {
-    return fmt::format("{}: tensor \"{}\"", where_, Printable(name));
-  }
-  const Tensors& tensors_;
-  std::string where_;
-  std::set<std::string> known_;
-};
 
 std::string WithPrefix(const std::string& pattern, const std::string& prefix) {
   constexpr std::string_view kMark = "{prefix}";
@@ -222,7 +81,8 @@ void SplitSharedBias(const EncoderFamily& family, const std::string& prefix, con
   }
 }
 
-void CheckSubLayer(const SubLayerSpec& sub, int64_t width, int64_t buckets, Checker* checker) {
+void CheckSubLayer(const SubLayerSpec& sub, int64_t width, int64_t buckets,
+                   TensorChecker* checker) {
   const int64_t inputs = sub.units * sub.width;
   if (sub.kind == UnitKind::kHead) {
     for (const std::string& linear : {sub.query, sub.key, sub.value})
@@ -264,7 +124,7 @@ void ReadHead(const EncoderFamily& family, const std::string& prefix, const Tens
 }
 
 // Losses that are not ours would be computed wrongly without a word.
-void RefuseOtherProblems(const Config& config, const ModelSpec& spec) {
+void RefuseOtherProblems(const ConfigReader& config, const ModelSpec& spec) {
   const std::string problem = config.TextOr("problem_type", "");
   const bool several_values = problem == "regression" && spec.labels > 1;
   if (spec.head.empty() || (problem != "multi_label_classification" && !several_values)) return;
@@ -294,8 +154,8 @@ void RefuseOtherHeads(const Json& config, const ModelSpec& spec, const std::stri
 
 void CheckTensors(const EncoderFamily& family, const std::string& prefix, const Json& config,
                   const ModelSpec& spec, const Tensors& tensors, const std::string& where) {
-  const Config read(config, where + "/config.json");
-  Checker checker(tensors, where);
+  const ConfigReader read(config, where + "/config.json");
+  TensorChecker checker(tensors, where);
   const int64_t padding_rows = spec.positions == PositionRule::kAfterPadding ? spec.pad_id + 1 : 0;
   checker.Expect(spec.word_embeddings, {spec.vocabulary, spec.width});
   checker.Expect(spec.position_embeddings, {spec.max_tokens + padding_rows, spec.width});
@@ -323,7 +183,7 @@ void CheckTensors(const EncoderFamily& family, const std::string& prefix, const 
 
 ModelSpec MakeEncoderSpec(const EncoderFamily& family, const Json& config, Tensors* tensors,
                           const std::string& where) {
-  const Config read(config, where + "/config.json");
+  const ConfigReader read(config, where + "/config.json");
   ModelSpec spec;
   spec.family = family.model_type;
   spec.width = read.Integer(family.width_key, 1, kMaxDimension);

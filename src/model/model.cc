@@ -7,7 +7,10 @@
 
 #include "core/error.h"
 #include "load/checkpoint.h"
+#include "load/gguf.h"
+#include "model/decoder_family.h"
 #include "model/encoder_spec.h"
+#include "model/llama_gguf.h"
 
 namespace coppice {
 namespace {
@@ -39,11 +42,57 @@ std::optional<int64_t> UniformChannels(const ModelSpec& spec) {
   return channels;
 }
 
+Model LoadFolder(const std::filesystem::path& folder) {
+  Checkpoint checkpoint = LoadCheckpoint(folder);
+  Model model;
+  model.tensors = std::move(checkpoint.tensors);
+  model.config = std::move(checkpoint.config);
+  model.source = folder;
+  model.weight_files = std::move(checkpoint.weight_files);
+  model.passthrough = std::move(checkpoint.passthrough);
+  model.spec = MakeSpec(model.config, &model.tensors, folder.string());
+  return model;
+}
+
+Model LoadGguf(const std::filesystem::path& path) {
+  const GgufFile file = GgufFile::Open(path);
+  GgufParts parts = ReadLlamaGguf(file, path.string());
+  Model model;
+  model.tensors = std::move(parts.tensors);
+  model.config = std::move(parts.config);
+  model.source = path;
+  model.gguf = file.metadata();
+  model.weight_files = {path};
+  model.spec = MakeSpec(model.config, &model.tensors, path.string());
+  model.config = ConfigWithSizes(model.config, model.spec, model.tensors);
+  return model;
+}
+
+// The GGUF file that `path` names: itself, or the only one of a folder without config.json.
+std::optional<std::filesystem::path> GgufFileOf(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (path.extension() == ".gguf" && !fs::is_directory(path, error)) return path;
+  if (!fs::is_directory(path, error) || fs::exists(path / "config.json", error))
+    return std::nullopt;
+  std::vector<fs::path> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
+    if (entry.path().extension() == ".gguf") files.push_back(entry.path());
+  }
+  if (files.size() > 1) {
+    ThrowBadInput({.what = "several GGUF files",
+                   .where = path.string(),
+                   .hint = "name the one that is meant"});
+  }
+  return files.empty() ? std::nullopt : std::optional(files.front());
+}
+
 }  // namespace
 
 std::vector<std::string> FamilyNames() {
   std::vector<std::string> names;
   for (const EncoderFamily& family : EncoderFamilies()) names.push_back(family.model_type);
+  for (const DecoderFamily& family : DecoderFamilies()) names.push_back(family.model_type);
   return names;
 }
 
@@ -53,6 +102,9 @@ ModelSpec MakeSpec(const Json& config, std::map<std::string, at::Tensor>* tensor
   for (const EncoderFamily& family : EncoderFamilies()) {
     if (family.model_type == type) return MakeEncoderSpec(family, config, tensors, where);
   }
+  for (const DecoderFamily& family : DecoderFamilies()) {
+    if (family.model_type == type) return MakeDecoderSpec(family, config, *tensors, where);
+  }
   ThrowBadInput(
       {.what = "this model family cannot be pruned",
        .where = where + "/config.json",
@@ -60,16 +112,9 @@ ModelSpec MakeSpec(const Json& config, std::map<std::string, at::Tensor>* tensor
        .found = fmt::format("\"{}\"", Printable(type))});
 }
 
-Model LoadModel(const std::filesystem::path& folder) {
-  Checkpoint checkpoint = LoadCheckpoint(folder);
-  Model model;
-  model.tensors = std::move(checkpoint.tensors);
-  model.config = std::move(checkpoint.config);
-  model.folder = folder;
-  model.weight_files = std::move(checkpoint.weight_files);
-  model.passthrough = std::move(checkpoint.passthrough);
-  model.spec = MakeSpec(model.config, &model.tensors, folder.string());
-  return model;
+Model LoadModel(const std::filesystem::path& path) {
+  const std::optional<std::filesystem::path> gguf = GgufFileOf(path);
+  return gguf ? LoadGguf(*gguf) : LoadFolder(path);
 }
 
 std::map<std::string, at::Tensor> StoredTensors(const Model& model) {
@@ -83,7 +128,9 @@ std::map<std::string, at::Tensor> StoredTensors(const Model& model) {
   return stored;
 }
 
-Json ConfigWithSizes(const Json& config, const ModelSpec& spec) {
+Json ConfigWithSizes(const Json& config, const ModelSpec& spec,
+                     const std::map<std::string, at::Tensor>& tensors) {
+  if (spec.form == BlockForm::kDecoder) return DecoderConfig(config, spec, tensors);
   const std::optional<int64_t> channels = UniformChannels(spec);
   for (const EncoderFamily& family : EncoderFamilies()) {
     if (family.model_type != spec.family || !channels) continue;
@@ -109,6 +156,8 @@ std::string TaskName(Task task) {
       return "regression";
     case Task::kQuestionAnswering:
       return "question answering";
+    case Task::kLanguageModel:
+      return "language model";
     case Task::kNone:
       return "embedding";
   }

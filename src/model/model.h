@@ -1,16 +1,18 @@
 // A Transformer as coppice sees it: dimensions, a list of sub-layers, and named tensors.
 //
-// The one idea is the *unit*: a head of an attention sub-layer, a channel of a feed-forward one. A
-// unit owns slices of several tensors that can only leave together (a head's rows of query, key and
-// value and its columns of the output projection). Those slices are data, written down by the model
-// family; scores, search, repair and shrinking see sub-layers and slices and never ask for a
-// model's name.
+// The one idea is the *unit*: a head of an attention sub-layer, a channel of a feed-forward one.
+// Where query heads share keys and values, the unit is a KV group: one key and value head with its
+// query heads. A unit owns slices of several tensors that can only leave together (a head's rows of
+// query, key and value and its columns of the output projection). Those slices are data, written
+// down by the model family; scores, search, repair and shrinking see sub-layers and slices and
+// never ask for a model's name.
 //
 // A pruned model is just a model: every sub-layer has its own number of units, zero included.
 // config.json of a pruned folder states them ("coppice": {"heads": [...], "channels": [...]}), and
 // they are checked against the tensors like everything else.
 //
-// Words and shapes: L layers, D width, H heads, E head width, C channels, V vocabulary, T tokens.
+// Words and shapes: L layers, D width, H heads, E head width, R query heads a unit, C channels,
+// V vocabulary, T tokens.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,17 +21,25 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "load/gguf_header.h"
 
 namespace coppice {
 
 enum class UnitKind { kHead, kChannel };
 
 // What the model's head is for; decides the loss, the metric and the examples' fields.
-enum class Task { kNone, kClassification, kRegression, kQuestionAnswering };
+enum class Task { kNone, kClassification, kRegression, kQuestionAnswering, kLanguageModel };
 
-enum class Activation { kIdentity, kGelu, kGeluTanh, kRelu, kTanh };
+enum class Activation { kIdentity, kGelu, kGeluTanh, kRelu, kTanh, kSilu };
+
+// The order of things in a block. Encoders add the branch to the residual stream, then layer norm
+// (post-norm); decoders read the stream through an RMS norm, attend to earlier tokens only, rotate
+// queries and keys, and gate the channels.
+enum class BlockForm { kEncoder, kDecoder };
 
 // The part of a tensor that a sub-layer's units own: along `axis`, unit i owns [i * width, (i + 1)
 // * width).
@@ -44,14 +54,17 @@ struct Slice {
 struct SubLayerSpec {
   UnitKind kind = UnitKind::kHead;
   int64_t layer = 0;
-  int64_t units = 0;              // heads or channels that are there
-  int64_t width = 1;              // inputs of the output projection that a unit owns: E, or 1
-  std::vector<Slice> slices;      // everything that leaves with a unit
-  std::string query, key, value;  // attention: (units * E, D)
-  std::string relative_bias;      // attention, optional: full name of a (buckets, units) tensor
-  std::string up;                 // feed-forward: (units, D)
-  std::string output;             // both: weight (D, units * width), bias (D)
-  std::string norm;               // both: layer norm after the residual sum, (D)
+  int64_t units = 0;    // heads, KV groups or channels that are there
+  int64_t width = 1;    // inputs of the output projection that a unit owns: E a query head, or 1
+  int64_t queries = 1;  // attention: query heads a unit has (R)
+  std::vector<Slice> slices;  // everything that leaves with a unit
+  std::string query;          // attention: (units * R * E, D)
+  std::string key, value;     // attention: (units * E, D)
+  std::string relative_bias;  // attention, optional: full name of a (buckets, units) tensor
+  std::string up;             // feed-forward: (units, D)
+  std::string gate;           // feed-forward, optional: (units, D)
+  std::string output;         // both: weight (D, units * width), bias (D)
+  std::string norm;  // both: (D), layer norm after the residual sum or RMS norm before the branch
 };
 
 // A linear layer of the head, followed by an activation.
@@ -64,9 +77,15 @@ struct HeadLinear {
 // from padding + 1.
 enum class PositionRule { kFromZero, kAfterPadding };
 
+// Rotary position embedding (Su et al. 2021): pair j of a head turns by position * frequency j.
+struct Rotary {
+  std::vector<float> frequencies;  // (E / 2); empty without rotation
+};
+
 struct ModelSpec {
   std::string family;  // config.json's model_type
   Task task = Task::kNone;
+  BlockForm form = BlockForm::kEncoder;
   int64_t labels = 0;      // outputs of the head (0 without a head)
   int64_t width = 0;       // D
   int64_t head_width = 0;  // E
@@ -78,8 +97,11 @@ struct ModelSpec {
   Activation activation = Activation::kGelu;
   PositionRule positions = PositionRule::kFromZero;
   std::string word_embeddings, position_embeddings,
-      token_type_embeddings;  // full names; the last may be empty
-  std::string embedding_norm;
+      token_type_embeddings;         // full names; the last may be empty, in decoders the last two
+  std::string embedding_norm;        // encoders
+  Rotary rotary;                     // decoders
+  std::string final_norm;            // decoders: RMS norm before the output
+  std::string output;                // decoders: (V, D), full name; the word embeddings where tied
   std::string shared_relative_bias;  // full name of the table that dense layers share; may be empty
   std::vector<SubLayerSpec>
       sub_layers;  // 2L: attention and feed-forward of layer 0, of layer 1, ...
@@ -92,15 +114,16 @@ struct Model {
   std::map<std::string, at::Tensor>
       tensors;  // by the file's names and in its dtypes; memory-mapped, read only
   nlohmann::ordered_json config;
-  std::filesystem::path folder;
+  std::filesystem::path source;      // the folder or file it came from
+  std::optional<GgufMetadata> gguf;  // the metadata of the GGUF file it came from
   std::vector<std::filesystem::path> weight_files;
   std::vector<std::filesystem::path> passthrough;  // files of the folder to copy unread
 };
 
-// Loads and checks a folder: every tensor that the family needs is there with the shape that
-// config.json says, and no tensor is unknown. Throws Error (kBadInput) naming file, tensor,
-// expected and found.
-Model LoadModel(const std::filesystem::path& folder);
+// Loads and checks a folder, or a GGUF file (or a folder that holds one and no config.json): every
+// tensor that the family needs is there with the shape that the config says, and no tensor is
+// unknown. Throws Error (kBadInput) naming file, tensor, expected and found.
+Model LoadModel(const std::filesystem::path& path);
 
 // Makes the spec of `config` and `tensors`; the part of LoadModel() after the files are read.
 // `where` names the folder in messages.
@@ -114,7 +137,8 @@ std::map<std::string, at::Tensor> StoredTensors(const Model& model);
 // The config of a model whose sub-layers have other sizes. Where every layer has all heads and the
 // same number of channels, the family's own key says so and stock model classes load the model;
 // otherwise the sizes stand in a "coppice" block.
-nlohmann::ordered_json ConfigWithSizes(const nlohmann::ordered_json& config, const ModelSpec& spec);
+nlohmann::ordered_json ConfigWithSizes(const nlohmann::ordered_json& config, const ModelSpec& spec,
+                                       const std::map<std::string, at::Tensor>& tensors);
 
 // model_type of every family, in the order of the list.
 std::vector<std::string> FamilyNames();

@@ -97,7 +97,7 @@ TEST(TinyModel, StepsGiveTheGoldenHiddenStates) {
       for (const SubLayer& sub : tiny.net.sub_layers) {
         const at::Tensor inputs = UnitInputs(tiny.net, sub, hidden, context);
         EXPECT_EQ(inputs.size(2), sub.units * sub.width);
-        hidden = AddNorm(tiny.net, sub, hidden, Project(sub, inputs));
+        hidden = AddBranch(tiny.net, sub, hidden, Project(sub, inputs));
       }
       for (size_t t = 0; t < one["hidden"].size(); ++t) {
         const at::Tensor golden = Numbers(one["hidden"][t]);

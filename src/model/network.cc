@@ -13,13 +13,31 @@ at::Tensor Get(const Model& model, const std::string& name, const Compute& compu
   return found->second.to(compute.device, compute.dtype).contiguous();
 }
 
+at::Tensor GetOptional(const Model& model, const std::string& name, const Compute& compute) {
+  return model.tensors.count(name) > 0 ? Get(model, name, compute) : at::Tensor();
+}
+
 Linear GetLinear(const Model& model, const std::string& name, const Compute& compute) {
-  return {Get(model, name + ".weight", compute), Get(model, name + ".bias", compute)};
+  return {Get(model, name + ".weight", compute), GetOptional(model, name + ".bias", compute)};
 }
 
 Norm GetNorm(const Model& model, const std::string& name, const Compute& compute) {
   const Compute exact = {compute.device, at::kFloat};
-  return {Get(model, name + ".weight", exact), Get(model, name + ".bias", exact)};
+  return {Get(model, name + ".weight", exact), GetOptional(model, name + ".bias", exact)};
+}
+
+// The rows of several linear layers with one input, as one. Where some have a bias, the others get
+// zeros.
+Linear Join(const std::vector<Linear>& parts) {
+  std::vector<at::Tensor> weights, biases;
+  bool any = false;
+  for (const Linear& part : parts) {
+    weights.push_back(part.weight);
+    any = any || part.bias.defined();
+    biases.push_back(part.bias.defined() ? part.bias
+                                         : at::zeros({part.weight.size(0)}, part.weight.options()));
+  }
+  return {at::cat(weights), any ? at::cat(biases) : at::Tensor()};
 }
 
 }  // namespace
@@ -30,14 +48,15 @@ SubLayer BindSubLayer(const Model& model, const SubLayerSpec& spec, const Comput
   sub.units = spec.units;
   sub.width = spec.width;
   if (spec.kind == UnitKind::kHead) {
-    const Linear query = GetLinear(model, spec.query, compute);
-    const Linear key = GetLinear(model, spec.key, compute);
-    const Linear value = GetLinear(model, spec.value, compute);
-    sub.in = {at::cat({query.weight, key.weight, value.weight}),
-              at::cat({query.bias, key.bias, value.bias})};
+    sub.queries = spec.queries;
+    sub.in = Join({GetLinear(model, spec.query, compute), GetLinear(model, spec.key, compute),
+                   GetLinear(model, spec.value, compute)});
     if (!spec.relative_bias.empty()) {
       sub.relative_bias = Get(model, spec.relative_bias, {compute.device, at::kFloat});
     }
+  } else if (!spec.gate.empty()) {
+    sub.gated = true;
+    sub.in = Join({GetLinear(model, spec.gate, compute), GetLinear(model, spec.up, compute)});
   } else {
     sub.in = GetLinear(model, spec.up, compute);
   }
@@ -52,11 +71,17 @@ Network Bind(const Model& model, const Compute& compute) {
   net.spec = spec;
   net.compute = compute;
   net.word = model.tensors.at(spec.word_embeddings).to(compute.device);
-  net.position = model.tensors.at(spec.position_embeddings).to(compute.device);
-  if (!spec.token_type_embeddings.empty()) {
-    net.token_type = model.tensors.at(spec.token_type_embeddings).to(compute.device);
+  if (spec.form == BlockForm::kEncoder) {
+    net.position = model.tensors.at(spec.position_embeddings).to(compute.device);
+    if (!spec.token_type_embeddings.empty()) {
+      net.token_type = model.tensors.at(spec.token_type_embeddings).to(compute.device);
+    }
+    net.embedding_norm = GetNorm(model, spec.embedding_norm, compute);
+  } else {
+    net.frequencies = at::tensor(spec.rotary.frequencies, at::kFloat).to(compute.device);
+    net.final_norm = GetNorm(model, spec.final_norm, compute);
+    net.output = Get(model, spec.output, compute);
   }
-  net.embedding_norm = GetNorm(model, spec.embedding_norm, compute);
   for (const SubLayerSpec& sub : spec.sub_layers)
     net.sub_layers.push_back(BindSubLayer(model, sub, compute));
   for (const HeadLinear& linear : spec.head) {

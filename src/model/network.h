@@ -1,8 +1,8 @@
 // A Model's tensors bound to their places in the forward pass, in one compute dtype on one device.
 //
 // Products run in the compute dtype (float32 or bfloat16); the residual stream, the norms and the
-// head stay in float32, so that a bfloat16 run rounds only the operands of products and their
-// outputs.
+// head stay in float32 (a language model's output matrix is a product like the others), so that a
+// bfloat16 run rounds only the operands of products and their outputs.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,20 +21,23 @@ struct Compute {
 
 struct Linear {
   at::Tensor weight;  // (out, in) compute dtype
-  at::Tensor bias;    // (out) compute dtype
+  at::Tensor bias;    // (out) compute dtype, or undefined
 };
 
 struct Norm {
   at::Tensor weight;  // (D) float32
-  at::Tensor bias;    // (D) float32
+  at::Tensor bias;    // (D) float32; undefined for an RMS norm
 };
 
 // One residual branch. `in` makes the units' inputs, `out` is the output projection.
 struct SubLayer {
   UnitKind kind = UnitKind::kHead;
   int64_t units = 0;
-  int64_t width = 1;  // inputs of `out` a unit owns
-  Linear in;          // attention: rows of query, key, value (3 * H * E, D); feed-forward: (C, D)
+  int64_t width = 1;    // inputs of `out` a unit owns
+  int64_t queries = 1;  // attention: query heads a unit has (R)
+  bool gated = false;   // feed-forward
+  Linear in;  // attention: rows of query, key, value ((R + 2) * units * E, D); feed-forward: up
+              // (C, D), or gate and up (2 * C, D)
   at::Tensor relative_bias;  // attention, may be undefined: (buckets, H) float32
   Linear out;                // (D, units * width)
   Norm norm;
@@ -49,11 +52,14 @@ struct Network {
   ModelSpec spec;
   Compute compute;
   at::Tensor word;        // (V, D) as in the file
-  at::Tensor position;    // (P, D) as in the file
+  at::Tensor position;    // (P, D) as in the file, or undefined
   at::Tensor token_type;  // (types, D) as in the file, or undefined
   Norm embedding_norm;
   std::vector<SubLayer> sub_layers;  // 2L
   std::vector<HeadLayer> head;
+  at::Tensor frequencies;  // decoders: (E / 2) float32, of the rotation
+  Norm final_norm;         // decoders
+  at::Tensor output;       // decoders: (V, D) compute dtype
 };
 
 // Copies what has another dtype or device, views the rest.

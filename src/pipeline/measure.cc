@@ -4,37 +4,35 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "eval/language_model.h"
 #include "eval/run_model.h"
 #include "model/device.h"
+#include "model/network.h"
+#include "pipeline/source.h"
 
 namespace coppice {
 namespace {
 
 struct Measured {
   Measurement measurement;
-  ModelSpec spec;
+  Network net;
   Samples samples;
   std::vector<at::Tensor> outputs;
 };
 
-Measured MeasureOne(const std::filesystem::path& folder, const Dataset& dataset,
-                    const MeasureOptions& options, const Console& console) {
+// Everything but the outputs.
+Measured Prepare(const std::filesystem::path& path, const Dataset& dataset,
+                 const MeasureOptions& options) {
   UseThreads(options.threads);
   const Compute compute = ChooseCompute(options.device, options.dtype, Purpose::kMeasure);
-  const Model model = LoadModel(folder);
-  const Tokenizer tokenizer = Tokenizer::Load(folder / "tokenizer.json");
+  const Source source = OpenSource(path);
+  const ModelSpec& spec = source.model.spec;
   Measured result;
-  result.spec = model.spec;
-  result.samples = DrawSamples(model.spec, tokenizer, dataset, {}, !options.labels_optional);
-  const Network net = Bind(model, compute);
+  result.samples = DrawSamples(spec, source.tokenizer, dataset, {.first = options.limit},
+                               !options.labels_optional);
+  result.net = Bind(source.model, compute);
   Measurement& m = result.measurement;
-  {
-    const StageClock clock(&m.seconds);
-    result.outputs = RunModel(net, result.samples, console);
-  }
-  if (result.samples.labelled)
-    m.metric = ComputeMetric(model.spec, dataset, result.samples, result.outputs);
-  const bool answering = model.spec.task == Task::kQuestionAnswering;
+  const bool answering = spec.task == Task::kQuestionAnswering;
   m.examples =
       static_cast<int64_t>(answering ? dataset.examples.size() : result.samples.samples.size());
   m.tokens = result.samples.tokens();
@@ -43,12 +41,24 @@ Measured MeasureOne(const std::filesystem::path& folder, const Dataset& dataset,
   return result;
 }
 
+void AddMetric(const Dataset& dataset, Measured* measured) {
+  if (!measured->samples.labelled) return;
+  measured->measurement.metric =
+      ComputeMetric(measured->net.spec, dataset, measured->samples, measured->outputs);
+}
+
+void Run(const Dataset& dataset, const Console& console, Measured* measured) {
+  const StageClock clock(&measured->measurement.seconds);
+  measured->outputs = RunModel(measured->net, measured->samples, console);
+  AddMetric(dataset, measured);
+}
+
 void RequireComparable(const Measured& a, const Measured& b, const std::string& where) {
   const auto describe = [](const Measured& m) {
-    return fmt::format("{} with {} labels", TaskName(m.spec.task), m.spec.labels);
+    return fmt::format("{} with {} labels", TaskName(m.net.spec.task), m.net.spec.labels);
   };
-  if (a.spec.task != b.spec.task || a.spec.labels != b.spec.labels ||
-      (a.spec.task == Task::kNone && a.spec.width != b.spec.width)) {
+  if (a.net.spec.task != b.net.spec.task || a.net.spec.labels != b.net.spec.labels ||
+      (a.net.spec.task == Task::kNone && a.net.spec.width != b.net.spec.width)) {
     ThrowBadInput({.what = "the models' outputs cannot be compared",
                    .where = where,
                    .expected = describe(a),
@@ -63,20 +73,45 @@ void RequireComparable(const Measured& a, const Measured& b, const std::string& 
   }
 }
 
+// The first N windows of a language model may need any number of a file's examples.
+Dataset Read(const std::filesystem::path& model, const MeasureOptions& options) {
+  const bool language = LoadModel(model).spec.task == Task::kLanguageModel;
+  return ReadDataset(options.data, language ? 0 : options.limit);
+}
+
 }  // namespace
 
 Measurement MeasureModel(const std::filesystem::path& model, const MeasureOptions& options,
                          const Console& console) {
-  return MeasureOne(model, ReadDataset(options.data, options.limit), options, console).measurement;
+  const Dataset dataset = Read(model, options);
+  Measured measured = Prepare(model, dataset, options);
+  Run(dataset, console, &measured);
+  return measured.measurement;
 }
 
 PairMeasurement MeasurePair(const std::filesystem::path& first, const std::filesystem::path& second,
                             const MeasureOptions& options, const Console& console) {
-  const Dataset dataset = ReadDataset(options.data, options.limit);
-  const Measured a = MeasureOne(first, dataset, options, console);
-  const Measured b = MeasureOne(second, dataset, options, console);
+  const Dataset dataset = Read(first, options);
+  Measured a = Prepare(first, dataset, options);
+  Measured b = Prepare(second, dataset, options);
   RequireComparable(a, b, second.string());
-  return {a.measurement, b.measurement, CompareOutputs(a.spec.task, a.outputs, b.outputs)};
+  const Task task = a.net.spec.task;
+  if (task != Task::kLanguageModel) {
+    Run(dataset, console, &a);
+    Run(dataset, console, &b);
+    return {a.measurement, b.measurement, CompareOutputs(task, a.outputs, b.outputs)};
+  }
+  LanguageModelPair pair;
+  {
+    const StageClock clock(&a.measurement.seconds);
+    pair = RunLanguageModelPair(a.net, b.net, a.samples, console);
+  }
+  b.measurement.seconds = a.measurement.seconds;
+  a.outputs = std::move(pair.first);
+  b.outputs = std::move(pair.second);
+  AddMetric(dataset, &a);
+  AddMetric(dataset, &b);
+  return {a.measurement, b.measurement, pair.comparison};
 }
 
 }  // namespace coppice

@@ -1,66 +1,33 @@
 #include "pipeline/prune.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 
 #include <cmath>
 
+#include "calibrate/text_windows.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "eval/run_model.h"
+#include "export/gguf.h"
 #include "export/huggingface.h"
 #include "load/strict_json.h"
 #include "model/device.h"
-#include "score/mask_gradients.h"
+#include "pipeline/select.h"
+#include "pipeline/source.h"
 #include "search/global_search.h"
-#include "search/rearrange.h"
 #include "shrink/shrink.h"
 
 namespace coppice {
 namespace {
-
-constexpr size_t kPublishedBatch =
-    32;  // samples whose mean gradient is one row; 12 for question answering
-constexpr size_t kPublishedBatchAnswering = 12;
 
 struct Evaluation {
   Dataset dataset;
   Samples samples;
 };
 
-std::vector<at::Tensor> Squares(const std::vector<at::Tensor>& gradients) {
-  std::vector<at::Tensor> scores;
-  scores.reserve(gradients.size());
-  for (const at::Tensor& rows : gradients) {
-    scores.push_back(rows.square().sum(0, false, at::kDouble).to(at::kCPU).contiguous());
-  }
-  return scores;
-}
-
-// Rows of mini-batches in the order of drawing: the published Fisher information squares their mean
-// gradients.
-std::vector<at::Tensor> BatchMeans(const std::vector<at::Tensor>& gradients, int64_t batch) {
-  std::vector<at::Tensor> means;
-  for (const at::Tensor& rows : gradients) {
-    std::vector<at::Tensor> parts;
-    parts.reserve(static_cast<size_t>(rows.size(0) / batch + 1));
-    for (const at::Tensor& part : rows.split(batch)) parts.push_back(part.mean(0));
-    means.push_back(at::stack(parts));
-  }
-  return means;
-}
-
-int64_t Limit(const CostTable& costs, double keep) {
-  return static_cast<int64_t>(std::floor(keep * static_cast<double>(costs.Dense())));
-}
-
 void CheckOptions(const PruneOptions& options) {
-  if (options.method != "fisher") {
-    ThrowUsage({.what = "unknown method",
-                .where = "--method",
-                .expected = "fisher",
-                .found = options.method});
-  }
+  const Method& method = FindMethod(options.method);
   if (!(options.keep > 0 && options.keep <= 1)) {
     ThrowUsage({.what = "the share to keep is out of range",
                 .expected = "above 0, at most 1",
@@ -70,12 +37,23 @@ void CheckOptions(const PruneOptions& options) {
   if (!(options.ridge >= 0) || !std::isfinite(options.ridge)) {
     ThrowUsage({.what = "bad value", .where = "--ridge", .expected = "0 or more"});
   }
-  if (options.samples < 1)
+  if (options.samples && *options.samples < 1)
     ThrowUsage({.what = "bad value", .where = "--samples", .expected = "1 or more"});
   if (options.data.empty()) {
-    ThrowUsage(
-        {.what = "method fisher needs calibration examples", .hint = "give them with --data FILE"});
+    ThrowUsage({.what = "calibration examples are missing", .hint = "give them with --data FILE"});
   }
+  if (options.as_published && !method.published) {
+    ThrowUsage({.what = fmt::format("--as-published has no meaning for {}", options.method),
+                .expected = "method fisher or numerical"});
+  }
+  if (options.channel_multiple < 1)
+    ThrowUsage({.what = "bad value", .where = "--channel-multiple", .expected = "1 or more"});
+  for (const std::string& form : options.forms) {
+    if (form != "hf" && form != "gguf") {
+      ThrowUsage({.what = "unknown form", .where = "--to", .expected = "hf, gguf", .found = form});
+    }
+  }
+  ParseGgufType(options.gguf_type);
   if (options.as_published && (options.repair || options.uniform)) {
     ThrowUsage({.what = "--as-published leaves no choice of repair or shape",
                 .hint = "drop --repair or --uniform"});
@@ -102,88 +80,37 @@ void RefuseToReplaceInputs(const PruneOptions& options) {
 }
 
 Samples Calibrate(const Model& model, const Tokenizer& tokenizer, const PruneOptions& options) {
+  constexpr int64_t kSamples = 2048, kWindows = 32;
   const Dataset dataset = ReadDataset(options.data);
+  const bool language = model.spec.task == Task::kLanguageModel;
   const bool answering = model.spec.task == Task::kQuestionAnswering;
   return DrawSamples(model.spec, tokenizer, dataset,
-                     {.count = options.samples,
+                     {.count = options.samples.value_or(language ? kWindows : kSamples),
                       .seed = options.seed,
                       .with_replacement = options.as_published,
                       .max_length = options.length > 0 ? options.length
-                                                       : (answering ? int64_t{kSquadLength} : 128)},
+                                    : language         ? kTextWindow
+                                    : answering        ? int64_t{kSquadLength}
+                                                       : 128},
                      /*need_labels=*/false);
-}
-
-// What scoring hands to the search and to the record.
-struct Scored {
-  std::vector<at::Tensor> gradients;  // of each sub-layer, (rows, units)
-  std::vector<at::Tensor> scores;     // of each sub-layer, (units) float64
-};
-
-Scored Score(const Network& dense, const Samples& samples, const PruneOptions& options,
-             const Console& console, PruneReport* report) {
-  const LabelSource labels =
-      samples.labelled && dense.spec.task != Task::kNone ? LabelSource::kData : LabelSource::kModel;
-  report->sampled_labels = labels == LabelSource::kModel;
-  if (options.as_published && report->sampled_labels) {
-    console.Warn("the published method needs labels; they are drawn from the model instead");
-  }
-  MaskGradients gradients =
-      ComputeMaskGradients(dense, samples,
-                           {.labels = labels,
-                            .seed = options.seed,
-                            .batch_tokens = dense.compute.device.is_cuda() ? 8192 : 1024},
-                           console);
-  report->calibration_loss = gradients.mean_loss;
-  if (!std::isfinite(gradients.mean_loss)) {
-    ThrowBadInput({.what = "the loss on the calibration examples is not finite",
-                   .where = options.data.string(),
-                   .hint = "the weights may hold infinities; try --dtype float32"});
-  }
-  Scored scored{std::move(gradients.rows), {}};
-  if (options.as_published) {
-    const bool answering = dense.spec.task == Task::kQuestionAnswering;
-    scored.gradients =
-        BatchMeans(scored.gradients, answering ? kPublishedBatchAnswering : kPublishedBatch);
-  }
-  scored.scores = Squares(scored.gradients);
-  return scored;
-}
-
-Plan Search(const Model& model, const Scored& scored, const CostTable& costs,
-            const PruneOptions& options, PruneReport* report) {
-  const int64_t limit = Limit(costs, options.keep);
-  if (options.uniform) {
-    GlobalSearchResult result = SearchUniformly(model.spec, scored.scores, costs, limit);
-    report->kept_score = result.kept_score;
-    return result.plan;
-  }
-  const SearchRules rules = options.as_published ? SearchRules::kPublished : SearchRules::kExact;
-  const GlobalSearchResult result = SearchGlobally(model.spec, scored.scores, costs, limit, rules);
-  report->kept_score = result.kept_score;
-  // Exchanged units fit the samples' gradients and cost accuracy under every repair
-  // (BENCHMARKS.md).
-  if (!options.rearrange && !options.as_published) return result.plan;
-  const RearrangeResult rearranged =
-      Rearrange(result.plan, scored.gradients,
-                options.as_published ? RearrangeRules::kPublished : RearrangeRules::kExact);
-  report->swaps = rearranged.swaps;
-  return rearranged.plan;
 }
 
 Model RepairModel(const Model& model, const Network& dense, const Scored& scored,
                   const CostTable& costs, const Samples& samples, const Model& shrunk,
                   const PruneOptions& options, const Console& console, PruneReport* report) {
   TuneOptions tune;
-  tune.published = options.as_published;
   tune.ridge = options.ridge;
-  if (options.repair) tune.repair = ParseRepair(*options.repair);
+  tune.repair = options.repair ? ParseRepair(*options.repair) : FindMethod(options.method).repair;
   if (tune.repair == Repair::kNone) return shrunk;
+  tune.target = ParseTarget(options.target, model.spec);
+  const bool scales = options.as_published && options.method == "fisher";
+  tune.published = scales;
   TuneResult result;
-  if (options.as_published) {
+  if (scales) {
     // The published teacher is itself pruned, to the square root of the budget.
     const Plan milder =
-        SearchGlobally(model.spec, scored.scores, costs, Limit(costs, std::sqrt(options.keep)),
-                       SearchRules::kPublished)
+        SearchGlobally(model.spec, scored.scores, costs,
+                       BudgetLimit(costs, std::sqrt(options.keep)), SearchRules::kPublished)
             .plan;
     result = Tune(Bind(Shrink(model, milder), dense.compute), shrunk, samples, tune, console);
   } else {
@@ -216,9 +143,19 @@ std::string HashOfWeights(const Model& model) {
   return model.weight_files.size() == 1 ? hashes : Sha256Hex(hashes);
 }
 
+// The forms to write: the input's own without a choice.
+std::vector<std::string> FormsOf(const Model& model, const PruneOptions& options) {
+  if (!options.forms.empty()) return options.forms;
+  return {model.gguf ? "gguf" : "hf"};
+}
+
 void Write(const Model& pruned, const PruneReport& report) {
   OutputFolder folder(report.options.out, report.options.replace);
-  WriteHuggingFace(pruned, folder.path());
+  for (const std::string& form : FormsOf(pruned, report.options)) {
+    if (form == "hf") WriteHuggingFace(pruned, folder.path());
+    if (form == "gguf")
+      WriteGgufModel(pruned, ParseGgufType(report.options.gguf_type), folder.path());
+  }
   WriteFile(folder.path() / "coppice.json", RecordJson(report).dump(2) + "\n");
   folder.Commit();
 }
@@ -283,7 +220,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   {
     const StageClock clock(&seconds.load);
     model = LoadModel(options.model);
-    tokenizer = Tokenizer::Load(options.model / "tokenizer.json");
+    tokenizer = LoadTokenizer(model);
     dense = Bind(model, compute);
     DescribeModel(model, &report);
   }
@@ -297,12 +234,12 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   Scored scored;
   if (options.plan.empty()) {
     const StageClock clock(&seconds.score);
-    scored = Score(dense, samples, options, console, &report);
+    scored = ScoreUnits(model, dense, samples, options, console, &report);
     for (const at::Tensor& score : scored.scores) report.total_score += score.sum().item<double>();
   }
   {
     const StageClock clock(&seconds.search);
-    report.plan = options.plan.empty() ? Search(model, scored, costs, options, &report)
+    report.plan = options.plan.empty() ? SearchPlan(model, scored, costs, options, console, &report)
                                        : ReadPlan(options.plan);
     ValidatePlan(report.plan, UnitCounts(model.spec), options.plan.string());
     report.kept = static_cast<double>(costs.Of(report.plan)) / static_cast<double>(costs.Dense());

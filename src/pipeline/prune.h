@@ -32,15 +32,20 @@ struct PruneOptions {
   std::string method = "fisher";
   bool as_published = false;
   bool uniform = false;
-  int64_t samples = 2048;
-  int64_t length = 0;  // tokens a sample; 0: 128, question answering 384
+  std::optional<int64_t> samples;  // 2048, language models 32, without it
+  int64_t length = 0;  // tokens a sample; 0: 128, question answering 384, language models 1024
   uint64_t seed = 0;
   std::optional<std::string> repair;  // the method's own without it
+  std::string target = "auto";        // of the repair: drift, own or dense (tune/tune.h)
   double ridge = 3e-2;                // of the repair, times the mean diagonal of its matrix
+  std::optional<double> lambda;       // numerical: weight of the sum; a constraint without it
+  int64_t channel_multiple = 32;      // of channels in a decoder's layer
   bool rearrange =
       false;  // exchange units inside layers after the search; always with as_published
-  std::filesystem::path eval;  // empty: no evaluation
-  std::filesystem::path plan;  // empty: search
+  std::filesystem::path eval;      // empty: no evaluation
+  std::filesystem::path plan;      // empty: search
+  std::vector<std::string> forms;  // "hf", "gguf"; the input's own if empty
+  std::string gguf_type = "f16";   // of the matrices in a GGUF file
   std::string device = "auto";
   std::string dtype = "auto";
   int threads = 0;

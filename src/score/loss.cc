@@ -8,6 +8,8 @@
 namespace coppice {
 namespace {
 
+constexpr int64_t kNoTarget = -100;
+
 // Index drawn from softmax(logits); one row, on the CPU.
 int64_t DrawClass(const at::Tensor& logits, Random* random) {
   const at::Tensor cumulative = at::cumsum(at::softmax(logits.to(at::kDouble), 0), 0);
@@ -40,10 +42,28 @@ at::Tensor DrawTargets(Task task, const at::Tensor& output, const Batch& batch, 
   return at::stack(rows).to(output.device());
 }
 
+// Row t: the token after it.
+at::Tensor NextTokens(const Batch& batch) {
+  at::Tensor next = at::full_like(batch.ids, kNoTarget);
+  if (batch.ids.size(1) > 1) {
+    const at::Tensor later = batch.ids.slice(1, 1);
+    next.slice(1, 0, -1).copy_(later.masked_fill(batch.mask.slice(1, 1).logical_not(), kNoTarget));
+  }
+  return next;
+}
+
+at::Tensor LanguageModelLosses(const at::Tensor& logits, const at::Tensor& next) {
+  const at::Tensor losses = at::cross_entropy_loss(logits.flatten(0, 1), next.flatten(), {},
+                                                   at::Reduction::None, kNoTarget)
+                                .view(next.sizes());
+  return losses.sum(1) / next.ne(kNoTarget).sum(1).clamp_min(1);
+}
+
 }  // namespace
 
 at::Tensor MakeTargets(const ModelSpec& spec, const Samples& samples, const Batch& batch,
                        const at::Tensor& output, LabelSource source, uint64_t seed) {
+  if (spec.task == Task::kLanguageModel) return NextTokens(batch);
   if (source == LabelSource::kModel) return DrawTargets(spec.task, output, batch, seed);
   const bool classes = spec.task == Task::kClassification;
   const bool spans = spec.task == Task::kQuestionAnswering;
@@ -77,6 +97,8 @@ at::Tensor SampleLosses(Task task, const at::Tensor& output, const at::Tensor& t
       return (entropy(output.select(2, 0), targets.select(1, 0)) +
               entropy(output.select(2, 1), targets.select(1, 1))) /
              2;
+    case Task::kLanguageModel:
+      return LanguageModelLosses(output, targets);
     case Task::kNone:
       return at::square(output - targets).sum(1) / 2;
   }

@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "model/forward.h"
 
@@ -15,6 +17,97 @@ at::Tensor SumOverTokens(const SubLayer& sub, const at::Tensor& inputs,
                          const at::Tensor& gradient) {
   const at::Tensor product = inputs.detach().to(at::kFloat) * gradient;  // (B, T, units * width)
   return product.sum(1).view({inputs.size(0), sub.units, sub.width}).sum(2);
+}
+
+// Sub-layers [begin, end) whose activations are in memory at one time.
+struct Segment {
+  size_t begin = 0, end = 0;
+};
+
+// Encoders read short texts: all at once. A decoder's windows are long: layer by layer, each run
+// again when the backward pass reaches it (Chen et al. 2016), which costs one more forward pass.
+std::vector<Segment> MakeSegments(const Network& net) {
+  const size_t count = net.sub_layers.size();
+  if (net.spec.form == BlockForm::kEncoder) return {{0, count}};
+  std::vector<Segment> segments;
+  for (size_t begin = 0; begin < count; begin += 2)
+    segments.push_back({begin, std::min(begin + 2, count)});
+  return segments;
+}
+
+// A segment's forward pass.
+struct Pass {
+  at::Tensor hidden;               // (B, T, D) at its end
+  std::vector<at::Tensor> inputs;  // X of the sub-layers that have units
+  std::vector<size_t> owner;       // which sub-layer each is of
+};
+
+Pass Run(const Network& net, const Segment& segment, const at::Tensor& hidden,
+         const AttentionContext& context) {
+  Pass pass{hidden, {}, {}};
+  for (size_t i = segment.begin; i < segment.end; ++i) {
+    const SubLayer& sub = net.sub_layers[i];
+    const at::Tensor x = UnitInputs(net, sub, pass.hidden, context);
+    pass.hidden = AddBranch(net, sub, pass.hidden, Project(sub, x));
+    if (sub.units == 0) continue;
+    pass.inputs.push_back(x);
+    pass.owner.push_back(i);
+  }
+  return pass;
+}
+
+// The residual stream at the start of every segment; no gradients.
+std::vector<at::Tensor> SegmentStarts(const Network& net, const std::vector<Segment>& segments,
+                                      const Batch& batch, const AttentionContext& context) {
+  at::NoGradGuard no_gradients;
+  std::vector<at::Tensor> starts = {Embed(net, batch)};
+  for (size_t k = 0; k + 1 < segments.size(); ++k) {
+    at::Tensor hidden = starts.back();
+    for (size_t i = segments[k].begin; i < segments[k].end; ++i) {
+      const SubLayer& sub = net.sub_layers[i];
+      hidden = AddBranch(net, sub, hidden, Project(sub, UnitInputs(net, sub, hidden, context)));
+    }
+    starts.push_back(hidden);
+  }
+  return starts;
+}
+
+// Adds one batch's rows to `result`; the sum of its samples' losses.
+double AddBatch(const Network& net, const Samples& samples, const Batch& batch,
+                const MaskGradientOptions& options, MaskGradients* result) {
+  const AttentionContext context = MakeContext(net, batch);
+  const std::vector<Segment> segments = MakeSegments(net);
+  const std::vector<at::Tensor> starts = SegmentStarts(net, segments, batch, context);
+  const at::Tensor rows = at::tensor(batch.samples, at::kLong).to(net.compute.device);
+  double loss_sum = 0;
+  at::Tensor upstream;  // gradient of the loss by the residual stream
+  for (size_t k = segments.size(); k-- > 0;) {
+    at::AutoGradMode with_gradients(true);
+    const at::Tensor start = starts[k].detach().requires_grad_();
+    const Pass pass = Run(net, segments[k], start, context);
+    at::Tensor end = pass.hidden;
+    if (k + 1 == segments.size()) {
+      const at::Tensor output = ApplyHead(net, pass.hidden, batch);
+      const at::Tensor targets =
+          MakeTargets(net.spec, samples, batch, output, options.labels, options.seed);
+      end = SampleLosses(net.spec.task, output, targets).sum();
+      loss_sum = end.item<double>();
+    }
+    std::vector<at::Tensor> wanted = pass.inputs;
+    if (k > 0) wanted.push_back(start);
+    const std::vector<at::Tensor> gradients =
+        torch::autograd::grad({end}, wanted, {upstream}, /*retain_graph=*/false,
+                              /*create_graph=*/false, /*allow_unused=*/true);
+    at::NoGradGuard no_gradients;
+    if (k > 0) upstream = gradients.back();
+    for (size_t j = 0; j < pass.inputs.size(); ++j) {
+      if (!gradients[j].defined()) continue;  // nothing after this sub-layer depends on it
+      const size_t owner = pass.owner[j];
+      result->rows[owner].index_copy_(
+          0, rows, SumOverTokens(net.sub_layers[owner], pass.inputs[j], gradients[j]));
+    }
+  }
+  return loss_sum;
 }
 
 }  // namespace
@@ -30,33 +123,7 @@ MaskGradients ComputeMaskGradients(const Network& net, const Samples& samples,
   double loss_sum = 0;
   for (const Batch& batch :
        MakeBatches(samples, net.spec, options.batch_tokens, net.compute.device)) {
-    at::AutoGradMode with_gradients(true);
-    const AttentionContext context = MakeContext(net, batch);
-    at::Tensor hidden = Embed(net, batch).detach().requires_grad_();
-    std::vector<at::Tensor> inputs;
-    std::vector<size_t> owner;  // sub-layer of each entry of inputs
-    for (size_t i = 0; i < net.sub_layers.size(); ++i) {
-      const SubLayer& sub = net.sub_layers[i];
-      const at::Tensor x = UnitInputs(net, sub, hidden, context);
-      hidden = AddNorm(net, sub, hidden, Project(sub, x));
-      if (sub.units == 0) continue;
-      inputs.push_back(x);
-      owner.push_back(i);
-    }
-    const at::Tensor output = ApplyHead(net, hidden, batch);
-    const at::Tensor targets =
-        MakeTargets(net.spec, samples, batch, output, options.labels, options.seed);
-    const at::Tensor loss = SampleLosses(net.spec.task, output, targets).sum();
-    const std::vector<at::Tensor> gradients = torch::autograd::grad(
-        {loss}, inputs, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
-    at::NoGradGuard no_gradients;
-    const at::Tensor rows = at::tensor(batch.samples, at::kLong).to(net.compute.device);
-    for (size_t k = 0; k < inputs.size(); ++k) {
-      if (!gradients[k].defined()) continue;  // nothing after this sub-layer depends on it
-      const SubLayer& sub = net.sub_layers[owner[k]];
-      result.rows[owner[k]].index_copy_(0, rows, SumOverTokens(sub, inputs[k], gradients[k]));
-    }
-    loss_sum += loss.item<double>();
+    loss_sum += AddBatch(net, samples, batch, options, &result);
     progress.Step(batch.rows());
   }
   result.mean_loss = count > 0 ? loss_sum / static_cast<double>(count) : 0;

@@ -3,16 +3,19 @@
 // The loss of a plan is modelled as the sum of its dropped units' scores (the diagonal of the
 // Fisher information). Heads all cost the same and channels all cost the same, so for each number
 // of heads the best choice is the best heads and, with what is left of the budget, the best
-// channels: trying every number of heads finds the exact optimum.
+// channels: trying every number of heads finds the exact optimum. With channels in blocks it is
+// exact among the plans of whole blocks.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <string>
 #include <vector>
 
 #include "core/plan.h"
 #include "model/cost.h"
 #include "model/model.h"
+#include "search/unit_blocks.h"
 
 namespace coppice {
 
@@ -32,11 +35,10 @@ struct GlobalSearchResult {
 // may cost, in the table's unit. Throws Error (kBudget) when nothing fits; with kPublished also
 // when the published rules choose a plan over the budget.
 GlobalSearchResult SearchGlobally(const ModelSpec& spec, const std::vector<at::Tensor>& scores,
-                                  const CostTable& costs, int64_t limit, SearchRules rules);
+                                  const CostTable& costs, int64_t limit, SearchRules rules,
+                                  const SearchLimits& limits = {});
 
-// The same number of channels in every layer and all heads: the shape that stock model classes
-// load. The best channels of each layer.
-GlobalSearchResult SearchUniformly(const ModelSpec& spec, const std::vector<at::Tensor>& scores,
-                                   const CostTable& costs, int64_t limit);
+// Throws Error (kBudget): limit, what the whole model costs, why nothing fits.
+[[noreturn]] void FailBudget(const CostTable& costs, int64_t limit, const std::string& why);
 
 }  // namespace coppice

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "core/random.h"
+#include "search/even_search.h"
 #include "testdata.h"
 
 namespace coppice {
@@ -166,7 +167,7 @@ TEST(UniformSearch, KeepsAllHeadsAndTheBestChannelsOfEveryLayer) {
   const Small small(3);
   const int64_t heads = 3 * kHeadCost;
   const auto search = [&](int64_t limit) {
-    return SearchUniformly(small.spec, small.scores, small.costs, limit);
+    return SearchEvenly(small.spec, small.scores, small.costs, limit, {}, 1);
   };
   for (int64_t limit = 0; limit < heads + 2 * kChannelCost; ++limit)
     ExpectError(ExitCode::kBudget, {"uniform"}, [&] { search(limit); });

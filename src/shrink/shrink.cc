@@ -37,7 +37,7 @@ Model Shrink(const Model& model, const Plan& plan) {
     }
     sub.units = static_cast<int64_t>(kept.size());
   }
-  smaller.config = ConfigWithSizes(model.config, smaller.spec);
+  smaller.config = ConfigWithSizes(model.config, smaller.spec, smaller.tensors);
   return smaller;
 }
 

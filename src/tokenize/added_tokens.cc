@@ -26,6 +26,26 @@ uint32_t SkipSpaceAfter(std::string_view text, size_t begin) {
   return static_cast<uint32_t>(begin);
 }
 
+// Holds a token against those before it, `added`, and adds it to them.
+void AddId(const JsonNode& node, const AddedToken& token, const Vocabulary& model,
+           Vocabulary& added) {
+  const auto model_count = static_cast<int32_t>(model.count());
+  const int32_t next = std::max(added.IdLimit(), model_count);
+  const std::optional<int32_t> own = model.Find(token.text);
+  const int32_t expected = own.value_or(next);
+  if (token.id != expected) {
+    node.Fail(
+        {.what = fmt::format("wrong id of added token \"{}\"", Printable(token.text)),
+         .expected = fmt::format("{} ({})", expected,
+                                 own ? "its id in the model's vocabulary" : "the next free id"),
+         .found = std::to_string(token.id)});
+  }
+  if ((!own && model.HasId(token.id)) || !added.Add(token.text, token.id)) {
+    node.Fail({.what = fmt::format("added token \"{}\" or its id {} exists already",
+                                   Printable(token.text), token.id)});
+  }
+}
+
 uint8_t FirstByte(const AddedTokenFinder::Pattern& pattern) {
   return static_cast<uint8_t>(pattern.text[0]);
 }
@@ -80,55 +100,55 @@ const AddedTokenFinder::Pattern* AddedTokenFinder::LongestAt(std::string_view te
   return nullptr;
 }
 
-AddedTokens::AddedTokens(const JsonNode& root, const Vocabulary& model,
-                         const BertNormalizer* normalizer) {
-  const std::optional<JsonNode> list = root.Find("added_tokens");
-  if (!list) return;
+AddedTokens::AddedTokens(const std::vector<AddedToken>& tokens, const Normalizer& normalizer) {
   using Pattern = AddedTokenFinder::Pattern;
   // Special tokens come first where two normalise to the same text.
   std::vector<Pattern> given;
   std::vector<Pattern> normalized;
   std::vector<Pattern> normalized_plain;
-  for (const JsonNode& node : list->Elements()) {
-    Pattern pattern = {.text = node.Get("content").String(),
-                       .id = node.Get("id").Number(kMaxTokenId),
-                       .single_word = node.Get("single_word").Bool(),
-                       .lstrip = node.Get("lstrip").Bool(),
-                       .rstrip = node.Get("rstrip").Bool()};
-    const bool special = node.Get("special").Bool();
-    const bool is_normalized = node.Get("normalized").Bool();
-    if (pattern.text.empty()) continue;  // the library passes over it
-    AddId(node, pattern.text, model);
-    if (!is_normalized) {
+  for (const AddedToken& token : tokens) {
+    Pattern pattern = {.text = token.text,
+                       .id = token.id,
+                       .single_word = token.single_word,
+                       .lstrip = token.lstrip,
+                       .rstrip = token.rstrip};
+    Check(vocabulary_.Add(token.text, token.id), "two added tokens share a text or an id");
+    if (token.special) special_.insert(token.id);
+    if (!token.normalized) {
       given.push_back(std::move(pattern));
       continue;
     }
-    if (normalizer != nullptr) pattern.text = normalizer->Normalize(pattern.text, 0).bytes;
-    if (pattern.text.empty()) node.Fail({.what = "nothing is left of the token when normalised"});
-    (special ? normalized : normalized_plain).push_back(std::move(pattern));
+    pattern.text = normalizer.Normalize(token.text, 0).bytes;
+    Check(!pattern.text.empty(), "an added token normalises to nothing");
+    (token.special ? normalized : normalized_plain).push_back(std::move(pattern));
   }
   std::move(normalized_plain.begin(), normalized_plain.end(), std::back_inserter(normalized));
   in_given_text_ = AddedTokenFinder(std::move(given));
   in_normalized_text_ = AddedTokenFinder(std::move(normalized));
 }
 
-void AddedTokens::AddId(const JsonNode& node, const std::string& content, const Vocabulary& model) {
-  const auto model_count = static_cast<int32_t>(model.count());
-  const int32_t next = std::max(vocabulary_.IdLimit(), model_count);
-  const std::optional<int32_t> own = model.Find(content);
-  const int32_t expected = own.value_or(next);
-  const int32_t id = node.Get("id").Number(kMaxTokenId);
-  if (id != expected) {
-    node.Fail(
-        {.what = fmt::format("wrong id of added token \"{}\"", Printable(content)),
-         .expected = fmt::format("{} ({})", expected,
-                                 own ? "its id in the model's vocabulary" : "the next free id"),
-         .found = std::to_string(id)});
+AddedTokens AddedTokens::Read(const JsonNode& root, const Vocabulary& model,
+                              const Normalizer& normalizer) {
+  const std::optional<JsonNode> list = root.Find("added_tokens");
+  std::vector<AddedToken> tokens;
+  if (!list) return AddedTokens(tokens, normalizer);
+  Vocabulary ids;
+  for (const JsonNode& node : list->Elements()) {
+    AddedToken token = {.text = node.Get("content").String(),
+                        .id = node.Get("id").Number(kMaxTokenId),
+                        .single_word = node.Get("single_word").Bool(),
+                        .lstrip = node.Get("lstrip").Bool(),
+                        .rstrip = node.Get("rstrip").Bool(),
+                        .normalized = node.Get("normalized").Bool(),
+                        .special = node.Get("special").Bool()};
+    if (token.text.empty()) continue;  // the library passes over it
+    AddId(node, token, model, ids);
+    if (token.normalized && normalizer.Normalize(token.text, 0).bytes.empty()) {
+      node.Fail({.what = "nothing is left of the token when normalised"});
+    }
+    tokens.push_back(std::move(token));
   }
-  if ((!own && model.HasId(id)) || !vocabulary_.Add(content, id)) {
-    node.Fail({.what = fmt::format("added token \"{}\" or its id {} exists already",
-                                   Printable(content), id)});
-  }
+  return AddedTokens(tokens, normalizer);
 }
 
 }  // namespace coppice

@@ -11,11 +11,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "tokenize/aligned_text.h"
-#include "tokenize/bert_normalizer.h"
 #include "tokenize/json_node.h"
+#include "tokenize/normalizer.h"
 #include "tokenize/vocabulary.h"
 
 namespace coppice {
@@ -51,20 +52,35 @@ class AddedTokenFinder {
   std::array<ByteRange, 256> by_first_{};  // the patterns that begin with each byte
 };
 
+// An added token, as a file describes it.
+struct AddedToken {
+  std::string text;  // not empty
+  int32_t id = 0;
+  bool single_word = false;
+  bool lstrip = false;
+  bool rstrip = false;
+  bool normalized = false;
+  bool special = false;
+};
+
 class AddedTokens {
  public:
+  AddedTokens() = default;
+  // No two tokens share a text or an id, and none normalises to nothing.
+  AddedTokens(const std::vector<AddedToken>& tokens, const Normalizer& normalizer);
   // Reads "added_tokens". Their ids must be those that the tokenizers library gives: the model's
-  // own, or the next free ones. `normalizer` may be null.
-  AddedTokens(const JsonNode& root, const Vocabulary& model, const BertNormalizer* normalizer);
+  // own, or the next free ones.
+  static AddedTokens Read(const JsonNode& root, const Vocabulary& model,
+                          const Normalizer& normalizer);
 
   const AddedTokenFinder& in_given_text() const { return in_given_text_; }
   const AddedTokenFinder& in_normalized_text() const { return in_normalized_text_; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
+  bool IsSpecial(int32_t id) const { return special_.contains(id); }
 
  private:
-  void AddId(const JsonNode& node, const std::string& content, const Vocabulary& model);
-
   Vocabulary vocabulary_;
+  std::unordered_set<int32_t> special_;
   AddedTokenFinder in_given_text_;
   AddedTokenFinder in_normalized_text_;
 };

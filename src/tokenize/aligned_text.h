@@ -40,9 +40,16 @@ struct AlignedText {
   AlignedView View() const { return {.bytes = bytes, .source = source}; }
   void Reserve(size_t size);
   void Append(char32_t c, ByteRange from);
+  void Append(AlignedView part);
 };
 
 // `text`, valid UTF-8 that starts at byte `origin` of the original, unchanged.
 AlignedText Unchanged(std::string_view text, uint32_t origin);
+
+// `text` with `prefix` in front, which stands for the first character; nothing goes before nothing.
+AlignedText Prepended(AlignedView text, std::string_view prefix);
+
+// `text` with `content` wherever `pattern` (not empty) was, from left to right.
+AlignedText Replaced(AlignedView text, std::string_view pattern, std::string_view content);
 
 }  // namespace coppice

@@ -1,6 +1,5 @@
-// Byte-level byte-pair encoding, as in GPT-2 and RoBERTa. A word starts as one symbol a byte; as
-// long as any two neighbours form a known pair, the pair of lowest rank is joined, the leftmost
-// first.
+// Byte-level byte-pair encoding, as in GPT-2, RoBERTa and Llama 3: a word starts as one symbol a
+// byte.
 //
 // The file spells a byte as one printable character (a space as U+0120); words come here as plain
 // bytes, so only the tables are translated. Most words of a text are tokens of the vocabulary:
@@ -10,8 +9,11 @@
 
 #include <array>
 #include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
 
-#include "tokenize/json_node.h"
+#include "tokenize/bpe_tables.h"
 #include "tokenize/tokenizer_model.h"
 
 namespace coppice {
@@ -19,7 +21,17 @@ namespace coppice {
 // The character that spells each byte.
 std::array<char32_t, 256> ByteAlphabet();
 
-// Reads the "model" section of a tokenizer.json whose type is BPE.
-std::unique_ptr<TokenizerModel> ReadByteBpe(const JsonNode& node);
+// The bytes that a token (valid UTF-8) spells; nothing if it has a character that spells none.
+class ByteSpelling {
+ public:
+  ByteSpelling();
+  std::optional<std::string> Bytes(std::string_view token) const;
+
+ private:
+  std::array<int16_t, 0x144> bytes_;  // by character; -1: none
+};
+
+// Without byte_fallback, since a byte that has no token has no other way to be one.
+std::unique_ptr<TokenizerModel> MakeByteBpe(BpeTables tables);
 
 }  // namespace coppice

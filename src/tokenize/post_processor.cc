@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "tokenize/component.h"
 #include "tokenize/unicode.h"
 #include "tokenize/vocabulary.h"
 
@@ -43,9 +44,7 @@ PostProcessor ReadRoberta(const JsonNode& node) {
           .add_prefix_space = node.Get("add_prefix_space").Bool()};
 }
 
-PostProcessor PlainProcessor() {
-  return {.single = {Text(0, 0)}, .pair = {Text(0, 0), Text(1, 1)}};
-}
+PostProcessor PlainProcessor() { return MakePostProcessor(std::nullopt, std::nullopt); }
 
 PostProcessor ReadByteLevel(const JsonNode& node) {
   PostProcessor processor = PlainProcessor();
@@ -90,7 +89,7 @@ PostProcessor ReadTemplates(const JsonNode& node) {
           .pair = ReadTemplate(node.Get("pair"), special_tokens, 2)};
 }
 
-// Every post-processor that is known.
+// Every post-processor that is known, but for Sequence.
 struct Reader {
   std::string_view type;
   PostProcessor (*read)(const JsonNode& node);
@@ -102,6 +101,26 @@ constexpr std::array<Reader, 4> kReaders = {{
     {.type = "TemplateProcessing", .read = ReadTemplates},
 }};
 
+const Reader* FindReader(std::string_view type) {
+  for (const Reader& reader : kReaders) {
+    if (reader.type == type) return &reader;
+  }
+  return nullptr;
+}
+
+// As Llama 3 has it: ByteLevel, which looks after the offsets, then a template.
+std::optional<PostProcessor> ReadSequence(const std::vector<JsonNode>& components) {
+  if (components.size() != 2 || components[0].Type() != "ByteLevel" ||
+      components[1].Type() != "TemplateProcessing") {
+    return std::nullopt;
+  }
+  PostProcessor processor = ReadTemplates(components[1]);
+  const PostProcessor offsets = ReadByteLevel(components[0]);
+  processor.trim_offsets = offsets.trim_offsets;
+  processor.add_prefix_space = offsets.add_prefix_space;
+  return processor;
+}
+
 }  // namespace
 
 TokenSpaces CountSpaces(std::string_view spelling) {
@@ -112,6 +131,19 @@ TokenSpaces CountSpaces(std::string_view spelling) {
     ++spaces.trailing;
   }
   return spaces;
+}
+
+PostProcessor MakePostProcessor(std::optional<int32_t> bos, std::optional<int32_t> eos) {
+  PostProcessor processor;
+  const auto add = [&](int8_t sequence, Template& pieces) {
+    if (bos) pieces.push_back(Special(*bos, sequence));
+    pieces.push_back(Text(sequence, sequence));
+    if (eos) pieces.push_back(Special(*eos, sequence));
+  };
+  add(0, processor.single);
+  add(0, processor.pair);
+  add(1, processor.pair);
+  return processor;
 }
 
 Encoding PostProcessor::Assemble(std::span<const Token> first,
@@ -157,10 +189,17 @@ void PostProcessor::Trim(std::string_view text, TokenSpaces spaces, bool first,
 PostProcessor ReadPostProcessor(const JsonNode& root) {
   const std::optional<JsonNode> node = root.Find("post_processor");
   if (!node) return PlainProcessor();
-  for (const Reader& reader : kReaders) {
-    if (node->Type() == reader.type) return reader.read(*node);
+  const bool is_list = node->Type() == "Sequence" && node->Find("processors");
+  const std::vector<JsonNode> components =
+      is_list ? node->Get("processors").Elements() : std::vector{*node};
+  if (components.size() == 1) {
+    const Reader* const reader = FindReader(components[0].Type());
+    if (reader != nullptr) return reader->read(components[0]);
   }
-  node->Refuse(node->Type(), "BertProcessing, ByteLevel, RobertaProcessing or TemplateProcessing");
+  if (auto processor = ReadSequence(components)) return *std::move(processor);
+  node->Refuse(DescribeComponents(components),
+               "BertProcessing, ByteLevel, RobertaProcessing, TemplateProcessing, or ByteLevel and "
+               "TemplateProcessing in sequence");
 }
 
 }  // namespace coppice

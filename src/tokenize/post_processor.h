@@ -43,6 +43,9 @@ struct PostProcessor {
   void Trim(std::string_view text, TokenSpaces spaces, bool first, Token& token) const;
 };
 
+// Puts a token in front of each text and one behind it; of a pair, the second text has type id 1.
+PostProcessor MakePostProcessor(std::optional<int32_t> bos, std::optional<int32_t> eos);
+
 // Reads "post_processor"; without one, texts follow each other with type ids 0 and 1.
 PostProcessor ReadPostProcessor(const JsonNode& root);
 

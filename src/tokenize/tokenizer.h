@@ -1,10 +1,11 @@
-// Text to token ids, from the tokenizer.json of a Hugging Face folder.
+// Text to token ids and back, from the tokenizer.json of a Hugging Face folder; gguf_tokenizer.h
+// makes one from a GGUF file's vocabulary.
 //
-// Two model families are read: WordPiece (BertNormalizer, BertPreTokenizer) and RoBERTa's
-// byte-level BPE; with the post-processors TemplateProcessing, BertProcessing and
-// RobertaProcessing (and ByteLevel, which adds nothing). Ids, type ids and offsets are those of the
-// Hugging Face tokenizers library. A component that is not known is refused by name: a guess would
-// change ids silently.
+// Three model families are read: WordPiece (BERT), byte-level BPE (GPT-2, RoBERTa, Llama 3, Qwen2,
+// SmolLM2) and SentencePiece's BPE with byte fallback (LLaMA 1 and 2, Mistral), each with the
+// components that its models come with. Ids, type ids and offsets are those of the Hugging Face
+// tokenizers library. A component that is not known is refused by name: a guess would change ids
+// silently.
 //
 // The work is in two steps, because question answering needs to cut windows between them:
 // Tokenize() gives the tokens of one text without special tokens; Assemble() puts one or two token
@@ -38,7 +39,9 @@ struct Encoding {
   std::vector<int8_t> sequence;
 };
 
-class TokenizerModel;  // one implementation a family; see tokenizer.cc for the list
+struct TokenizerParts;  // tokenizer_parts.h
+
+enum class SpecialTokens { kKeep, kSkip };
 
 class Tokenizer {
  public:
@@ -46,6 +49,8 @@ class Tokenizer {
   static Tokenizer Load(const std::filesystem::path& file);
   // The same for a text in memory; `name` stands for the file in errors.
   static Tokenizer Parse(std::string_view json, const std::string& name);
+
+  explicit Tokenizer(TokenizerParts parts);
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -66,12 +71,16 @@ class Tokenizer {
   Encoding Encode(std::string_view text, std::optional<std::string_view> pair,
                   size_t max_length) const;
 
+  // The text of some tokens. Bytes that are not UTF-8 come out as U+FFFD, and ids without a token
+  // as nothing. Throws Error (kBadInput) if the file's decoder is not known, which is so for
+  // encoders.
+  std::string Decode(std::span<const int32_t> ids, SpecialTokens special) const;
+
   int32_t VocabularySize() const;  // highest id + 1, added tokens included
   std::optional<int32_t> TokenId(std::string_view token) const;
 
  private:
   struct Impl;
-  explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

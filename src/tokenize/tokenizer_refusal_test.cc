@@ -72,8 +72,7 @@ TEST(TokenizerRefusal, UnknownComponentsByName) {
                  {"/model/dropout", 0.1, "\"dropout\""},
                  {"/model/continuing_subword_prefix", "##", "\"continuing_subword_prefix\""},
                  {"/model/end_of_word_suffix", "</w>", "\"end_of_word_suffix\""},
-                 {"/model/byte_fallback", true, "\"byte_fallback\""},
-                 {"/model/ignore_merges", true, "\"ignore_merges\""}});
+                 {"/model/byte_fallback", true, "\"byte_fallback\""}});
 }
 
 TEST(TokenizerRefusal, BadModels) {

@@ -119,6 +119,8 @@ bool IsPunctuation(char32_t c) {
   return HasOldCategory(c, U_GC_P_MASK);
 }
 
+bool HasPunctuationCategory(char32_t c) { return HasCategory(c, U_GC_P_MASK); }
+
 bool IsNonspacingMark(char32_t c) {
   // In Unicode 8: a mark, then punctuation, two letters and a spacing mark.
   if (c == 0x1734) return true;

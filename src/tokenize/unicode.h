@@ -36,16 +36,17 @@ char32_t NextCodePoint(std::string_view text, size_t& position);
 char32_t PreviousCodePoint(std::string_view text, size_t& position);
 void AppendUtf8(char32_t c, std::string& out);
 
-bool IsSpace(char32_t c);            // White_Space
-bool IsLetter(char32_t c);           // L
-bool IsNumber(char32_t c);           // N
-bool IsWordCharacter(char32_t c);    // \w of a Unicode regular expression
-bool IsOther(char32_t c);            // Cc, Cf, Co
-bool IsPunctuation(char32_t c);      // P, or ASCII punctuation
-bool IsNonspacingMark(char32_t c);   // Mn
-bool IsCjkIdeograph(char32_t c);     // the blocks that BERT puts spaces around
-uint8_t CombiningClass(char32_t c);  // for canonical ordering
-char32_t ToLower(char32_t c);        // one to one; see BertNormalizer for the one that is not
+bool IsSpace(char32_t c);                 // White_Space
+bool IsLetter(char32_t c);                // L
+bool IsNumber(char32_t c);                // N
+bool IsWordCharacter(char32_t c);         // \w of a Unicode regular expression
+bool IsOther(char32_t c);                 // Cc, Cf, Co
+bool IsPunctuation(char32_t c);           // P, or ASCII punctuation
+bool HasPunctuationCategory(char32_t c);  // P of a recent Unicode
+bool IsNonspacingMark(char32_t c);        // Mn
+bool IsCjkIdeograph(char32_t c);          // the blocks that BERT puts spaces around
+uint8_t CombiningClass(char32_t c);       // for canonical ordering
+char32_t ToLower(char32_t c);             // one to one; see BertNormalizer for the one that is not
 
 // The full canonical decomposition of one code point.
 class CanonicalDecomposer {

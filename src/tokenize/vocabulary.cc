@@ -24,9 +24,11 @@ Vocabulary Vocabulary::Read(const JsonNode& node) {
 }
 
 bool Vocabulary::Add(const std::string& token, int32_t id) {
-  if (HasId(id) || !ids_.emplace(token, id).second) return false;
-  if (id >= IdLimit()) used_.resize(static_cast<size_t>(id) + 1);
-  used_[static_cast<size_t>(id)] = true;
+  if (HasId(id)) return false;
+  const auto [place, added] = ids_.emplace(token, id);
+  if (!added) return false;
+  if (id >= IdLimit()) tokens_.resize(static_cast<size_t>(id) + 1);
+  tokens_[static_cast<size_t>(id)] = &place->first;
   return true;
 }
 
@@ -36,8 +38,8 @@ std::optional<int32_t> Vocabulary::Find(std::string_view token) const {
   return found->second;
 }
 
-bool Vocabulary::HasId(int32_t id) const {
-  return id < IdLimit() && used_[static_cast<size_t>(id)];
+const std::string* Vocabulary::Token(int32_t id) const {
+  return id >= 0 && id < IdLimit() ? tokens_[static_cast<size_t>(id)] : nullptr;
 }
 
 }  // namespace coppice

@@ -25,6 +25,12 @@ using TokenMap = std::unordered_map<std::string, int32_t, StringHash, std::equal
 
 class Vocabulary {
  public:
+  Vocabulary() = default;
+  Vocabulary(Vocabulary&&) = default;
+  Vocabulary& operator=(Vocabulary&&) = default;
+  Vocabulary(const Vocabulary&) = delete;
+  Vocabulary& operator=(const Vocabulary&) = delete;
+
   // Reads an object of tokens and ids.
   static Vocabulary Read(const JsonNode& node);
 
@@ -32,14 +38,16 @@ class Vocabulary {
   bool Add(const std::string& token, int32_t id);
 
   std::optional<int32_t> Find(std::string_view token) const;
-  bool HasId(int32_t id) const;
+  // The token of an id, if it has one; any number may be asked for.
+  const std::string* Token(int32_t id) const;
+  bool HasId(int32_t id) const { return Token(id) != nullptr; }
   size_t count() const { return ids_.size(); }
-  int32_t IdLimit() const { return static_cast<int32_t>(used_.size()); }  // highest id + 1
+  int32_t IdLimit() const { return static_cast<int32_t>(tokens_.size()); }  // highest id + 1
   const TokenMap& ids() const { return ids_; }
 
  private:
   TokenMap ids_;
-  std::vector<bool> used_;
+  std::vector<const std::string*> tokens_;  // by id; keys of ids_, or null
 };
 
 }  // namespace coppice

@@ -23,8 +23,4 @@ struct Moments {
   void Add(const at::Tensor& inputs, const at::Tensor& residual);
 };
 
-// X'X in float32. X in bfloat16 is multiplied by the CPU's bfloat16 units with float32 sums and
-// result: no product is rounded.
-at::Tensor GramMatrix(const at::Tensor& inputs);
-
 }  // namespace coppice

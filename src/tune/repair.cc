@@ -20,7 +20,9 @@ struct Centred {
   at::Tensor residual_mean;  // (D)
 };
 
-Centred Centre(const Moments& m) {
+Centred Centre(const Moments& m, bool fit_bias) {
+  if (!fit_bias)
+    return {m.gram, m.cross, at::zeros_like(m.input_sum), at::zeros_like(m.residual_sum)};
   const auto count = static_cast<double>(m.tokens);
   const at::Tensor input_mean = m.input_sum / count;
   const at::Tensor residual_mean = m.residual_sum / count;
@@ -61,30 +63,36 @@ RepairResult Finish(const Moments& m, const Centred& c, const at::Tensor& weight
                     double ridge) {
   RepairResult result;
   result.weight_change = weight_change;
-  result.bias_change = c.residual_mean - at::mv(weight_change.t(), c.input_mean);
+  result.bias_change =
+      c.residual_mean - at::mv(weight_change.t(), c.input_mean);  // 0 if not fitted
   result.explained = Explained(m, result.weight_change, result.bias_change);
   result.damping = ridge;
   return result;
 }
 
+RepairResult SolveWithoutInputs(const Moments& moments, bool fit_bias) {
+  if (fit_bias) return SolveBias(moments);
+  return {at::zeros_like(moments.cross), at::zeros_like(moments.residual_sum), 0, 0};
+}
+
 }  // namespace
 
 RepairResult SolveBias(const Moments& moments) {
-  const Centred centred = Centre(moments);
+  const Centred centred = Centre(moments, /*fit_bias=*/true);
   return Finish(moments, centred, at::zeros_like(moments.cross), 0);
 }
 
-RepairResult SolveLeastSquares(const Moments& moments, double ridge) {
-  if (moments.gram.size(0) == 0) return SolveBias(moments);
-  const Centred centred = Centre(moments);
+RepairResult SolveLeastSquares(const Moments& moments, double ridge, bool fit_bias) {
+  if (moments.gram.size(0) == 0) return SolveWithoutInputs(moments, fit_bias);
+  const Centred centred = Centre(moments, fit_bias);
   const at::Tensor change = SolveDamped(centred.gram, centred.cross, &ridge);
   return Finish(moments, centred, change, ridge);
 }
 
 RepairResult SolveScales(const Moments& moments, const at::Tensor& weight, int64_t width,
-                         double ridge) {
-  if (moments.gram.size(0) == 0) return SolveBias(moments);
-  const Centred centred = Centre(moments);
+                         double ridge, bool fit_bias) {
+  if (moments.gram.size(0) == 0) return SolveWithoutInputs(moments, fit_bias);
+  const Centred centred = Centre(moments, fit_bias);
   const int64_t units = moments.gram.size(0) / width;
   const at::Tensor w = weight.to(moments.gram.device(), at::kDouble);  // (I, D)
   const at::Tensor normal =

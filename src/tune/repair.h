@@ -2,7 +2,8 @@
 //
 // The kept units' projection is W (I, D) with bias b. The residual R is what the sub-layer should
 // add to its present output X W + b. All solves are in float64 with a ridge toward "no change": a
-// hopeless fit leaves the weights as they were. The means are fitted exactly and go into the bias.
+// hopeless fit leaves the weights as they were. The means are fitted exactly and go into the bias;
+// without fit_bias, for a projection that has none, the fit goes through the origin.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,12 +28,12 @@ struct RepairResult {
 
 // All I * D weights: dW = (A + g mean(diag A) Id)^-1 C with centred moments A = X'X, C = X'R. The
 // ridge g is multiplied by 10 until the factorisation succeeds.
-RepairResult SolveLeastSquares(const Moments& moments, double ridge);
+RepairResult SolveLeastSquares(const Moments& moments, double ridge, bool fit_bias = true);
 
 // One scale s = 1 + x a unit (Kwon et al. 2022, section 4.4, with a ridge toward 1): normal matrix
 // (W W') o A summed over each unit's `width` rows.
 RepairResult SolveScales(const Moments& moments, const at::Tensor& weight, int64_t width,
-                         double ridge);
+                         double ridge, bool fit_bias = true);
 
 // The mean of the residual alone (An et al. 2024).
 RepairResult SolveBias(const Moments& moments);

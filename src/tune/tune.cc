@@ -43,17 +43,21 @@ at::Tensor FitRows(const Batch& batch, const at::Tensor& x, bool first_only) {
 
 // First pass over a sub-layer: the moments of the fit; the teacher's stream moves on.
 Moments Accumulate(const Network& teacher, const Network& student, size_t index, bool first_only,
-                   bool keep_inputs, std::vector<Streams>* streams) {
+                   bool keep_inputs, Target target, std::vector<Streams>* streams) {
   const SubLayer& wanted = teacher.sub_layers[index];
   const SubLayer& present = student.sub_layers[index];
   Moments moments;
   for (Streams& s : *streams) {
-    const at::Tensor target = Project(wanted, UnitInputs(teacher, wanted, s.teacher, s.context));
-    const at::Tensor inputs = UnitInputs(student, present, s.student, s.context);
-    const at::Tensor residual = (s.teacher + target) - (s.student + Project(present, inputs));
+    const at::Tensor& read_by_dense = target == Target::kOwn ? s.student : s.teacher;
+    const at::Tensor& read_by_student = target == Target::kDense ? s.teacher : s.student;
+    const at::Tensor branch =
+        Project(wanted, UnitInputs(teacher, wanted, read_by_dense, s.context));
+    const at::Tensor inputs = UnitInputs(student, present, read_by_student, s.context);
+    at::Tensor residual = branch - Project(present, inputs);
+    if (target == Target::kDrift) residual = residual + (s.teacher - s.student);
     moments.Add(FitRows(s.batch, inputs, first_only), FitRows(s.batch, residual, first_only));
-    s.teacher = AddNorm(teacher, wanted, s.teacher, target);
-    if (keep_inputs) s.inputs = inputs;
+    if (target != Target::kOwn) s.teacher = AddBranch(teacher, wanted, s.teacher, branch);
+    if (keep_inputs && target != Target::kDense) s.inputs = inputs;
   }
   return moments;
 }
@@ -64,7 +68,7 @@ void Advance(const Network& student, size_t index, std::vector<Streams>* streams
   for (Streams& s : *streams) {
     const at::Tensor inputs =
         s.inputs.defined() ? s.inputs : UnitInputs(student, sub, s.student, s.context);
-    s.student = AddNorm(student, sub, s.student, Project(sub, inputs));
+    s.student = AddBranch(student, sub, s.student, Project(sub, inputs));
     s.inputs.reset();
   }
 }
@@ -81,9 +85,9 @@ RepairResult Solve(const Moments& moments, const at::Tensor& weight, const SubLa
   }
   switch (record->repair) {
     case Repair::kLeastSquares:
-      return SolveLeastSquares(moments, options.ridge);
+      return SolveLeastSquares(moments, options.ridge, sub.out.bias.defined());
     case Repair::kScales:
-      return SolveScales(moments, weight, sub.width, options.ridge);
+      return SolveScales(moments, weight, sub.width, options.ridge, sub.out.bias.defined());
     case Repair::kBias:
       return SolveBias(moments);
     case Repair::kNone:
@@ -118,6 +122,26 @@ RepairResult SolvePublished(const Moments& moments, const at::Tensor& weight, co
   return result;
 }
 
+// Puts the repaired projection into the student and into the result. The change is added to the
+// weights as the file has them, not as the compute dtype rounds them.
+void Apply(const Model& model, const std::string& output, const RepairResult& repair,
+           const Compute& compute, SubLayer* sub, TuneResult* result) {
+  const at::Tensor weight =
+      model.tensors.at(output + ".weight").to(compute.device, at::kDouble).t();
+  const at::Tensor new_weight =
+      (weight + repair.weight_change.to(compute.device)).t().to(at::kFloat).contiguous();
+  result->tensors[output + ".weight"] = new_weight.to(at::kCPU);
+  sub->out.weight = new_weight.to(compute.dtype);
+  const auto bias = model.tensors.find(output + ".bias");
+  const bool gets_bias = repair.bias_change.count_nonzero().item<int64_t>() > 0;
+  if (bias == model.tensors.end() && !gets_bias) return;
+  at::Tensor new_bias = repair.bias_change.to(compute.device);
+  if (bias != model.tensors.end())
+    new_bias = new_bias + bias->second.to(compute.device, at::kDouble);
+  result->tensors[output + ".bias"] = new_bias.to(at::kCPU, at::kFloat);
+  sub->out.bias = new_bias.to(compute.dtype);
+}
+
 }  // namespace
 
 TuneResult Tune(const Network& teacher, const Model& model, const Samples& samples,
@@ -135,47 +159,53 @@ TuneResult Tune(const Network& teacher, const Model& model, const Samples& sampl
   Progress progress(console, "repair", static_cast<int64_t>(count));
   for (size_t i = 0; i < count; ++i) {
     SubLayer& sub = student.sub_layers[i];
-    const SubLayerSpec& spec = student.spec.sub_layers[i];
+    const std::string& output = student.spec.sub_layers[i].output;
     const bool first_only = options.published && pooled && i + 1 == count;
     const int64_t input_bytes = samples.tokens() * sub.units * sub.width *
                                 static_cast<int64_t>(c10::elementSize(student.compute.dtype));
-    const Moments moments =
-        Accumulate(teacher, student, i, first_only, input_bytes <= kKeptInputBytes, &streams);
+    const Moments moments = Accumulate(teacher, student, i, first_only,
+                                       input_bytes <= kKeptInputBytes, options.target, &streams);
     TuneRecord record;
-    record.output = spec.output;
-    // The change is added to the weights as the file has them, not as the compute dtype rounds
-    // them.
+    record.output = output;
     const at::Tensor weight =
-        model.tensors.at(spec.output + ".weight").to(teacher.compute.device, at::kDouble).t();
-    const at::Tensor bias =
-        model.tensors.at(spec.output + ".bias").to(teacher.compute.device, at::kDouble);
+        model.tensors.at(output + ".weight").to(teacher.compute.device, at::kDouble).t();
     const RepairResult repair = options.published
                                     ? SolvePublished(moments, weight, sub, i, &stopped, &record)
                                     : Solve(moments, weight, sub, options, &record);
     record.explained = repair.explained;
     record.damping = repair.damping;
-    if (record.repair != Repair::kNone) {
-      const at::Tensor new_weight =
-          (weight + repair.weight_change.to(weight.device())).t().to(at::kFloat).contiguous();
-      const at::Tensor new_bias = (bias + repair.bias_change.to(weight.device())).to(at::kFloat);
-      result.tensors[spec.output + ".weight"] = new_weight.to(at::kCPU);
-      result.tensors[spec.output + ".bias"] = new_bias.to(at::kCPU);
-      sub.out = {new_weight.to(student.compute.dtype), new_bias.to(student.compute.dtype)};
-    }
+    if (record.repair != Repair::kNone)
+      Apply(model, output, repair, teacher.compute, &sub, &result);
     result.records.push_back(std::move(record));
-    Advance(student, i, &streams);
+    if (options.target != Target::kDense) Advance(student, i, &streams);
     progress.Step();
   }
   return result;
 }
 
+Target ParseTarget(const std::string& name, const ModelSpec& spec) {
+  if (name == "auto") return spec.form == BlockForm::kEncoder ? Target::kDrift : Target::kOwn;
+  if (name == "drift") return Target::kDrift;
+  if (name == "own") return Target::kOwn;
+  if (name == "dense") return Target::kDense;
+  ThrowUsage({.what = "unknown target",
+              .where = "--target",
+              .expected = "drift, own, dense or auto",
+              .found = name});
+}
+
 Model WithTensors(const Model& model, const std::map<std::string, at::Tensor>& tensors) {
   Model changed = model;
   for (const auto& [name, tensor] : tensors) {
-    at::Tensor& old = changed.tensors.at(name);
-    Check(old.sizes().equals(tensor.sizes()), "repaired tensor has another shape: " + name);
-    old = tensor.to(old.scalar_type());
+    const auto old = changed.tensors.find(name);
+    if (old == changed.tensors.end()) {  // a bias that was not there
+      changed.tensors[name] = tensor;
+      continue;
+    }
+    Check(old->second.sizes().equals(tensor.sizes()), "repaired tensor has another shape: " + name);
+    old->second = tensor.to(old->second.scalar_type());
   }
+  changed.config = ConfigWithSizes(changed.config, changed.spec, changed.tensors);
   return changed;
 }
 

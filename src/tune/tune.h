@@ -7,8 +7,9 @@
 //
 //     R = f(h_T) + h_T - h_S - (X W + b)
 //
-// so that it also makes up for the drift h_T - h_S of the layers before it (Kwon et al. 2022,
-// section 4.4, with scales; all weights here). Padding takes no part.
+// (Target::kDrift), so that it also makes up for the drift h_T - h_S of the layers before it (Kwon
+// et al. 2022, section 4.4, with scales; all weights here). Target has the others. Padding takes no
+// part.
 #pragma once
 
 #include <map>
@@ -22,14 +23,26 @@
 
 namespace coppice {
 
+// What a sub-layer is fitted to; f is the dense sub-layer, g the student's.
+enum class Target {
+  kDrift,  // f(h_T) + h_T - h_S - g(h_S): makes up for the layers before as well
+  kOwn,    // f(h_S) - g(h_S): what the dense sub-layer would make of the student's stream
+  kDense,  // f(h_T) - g(h_T): each sub-layer by itself, on the dense stream
+};
+
 struct TuneOptions {
   Repair repair = Repair::kLeastSquares;
+  Target target = Target::kDrift;
   double ridge = 3e-2;  // times the mean diagonal of the Gram matrix
   double tokens_per_input =
       8;  // below this many tokens an input, least squares gives way to scales
   int64_t batch_tokens = 4096;
   bool published = false;  // the paper's procedure: see published_tuning.h
 };
+
+// "drift", "own", "dense", or "auto" for what measured best (BENCHMARKS.md): drift for encoders,
+// TODO for decoders. Throws Error (kUsage).
+Target ParseTarget(const std::string& name, const ModelSpec& spec);
 
 // What happened to one sub-layer.
 struct TuneRecord {

@@ -86,7 +86,7 @@ at::Tensor MeanAfter(const Network& net, size_t index, const Batch& batch,
   const SubLayer& sub = net.sub_layers[index];
   const at::Tensor branch = Project(sub, UnitInputs(net, sub, *hidden, context));
   const at::Tensor mean = (*hidden + branch).index({batch.mask}).mean(0);
-  *hidden = AddNorm(net, sub, *hidden, branch);
+  *hidden = AddBranch(net, sub, *hidden, branch);
   return mean;
 }
 

@@ -1,0 +1,89 @@
+#include "eval/language_model.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "model/forward.h"
+
+namespace coppice {
+namespace {
+
+constexpr int64_t kRows = 256;  // tokens whose distributions are compared at one time
+
+struct Sums {
+  double largest = 0, difference = 0, numbers = 0, kl = 0, agreement = 0, tokens = 0;
+};
+
+// reference, other: (M, V) logits of real tokens.
+void AddRows(const at::Tensor& reference, const at::Tensor& other, Sums* sums) {
+  for (int64_t begin = 0; begin < reference.size(0); begin += kRows) {
+    const at::Tensor a = reference.slice(0, begin, begin + kRows);
+    const at::Tensor b = other.slice(0, begin, begin + kRows);
+    const at::Tensor gap = (a - b).abs();
+    sums->largest = std::max(sums->largest, gap.max().item<double>());
+    sums->difference += gap.sum(at::kDouble).item<double>();
+    sums->numbers += static_cast<double>(gap.numel());
+    const at::Tensor p = at::log_softmax(a, 1);
+    const at::Tensor q = at::log_softmax(b, 1);
+    sums->kl += (p.exp() * (p - q)).sum(at::kDouble).item<double>();
+    sums->agreement += a.argmax(1).eq(b.argmax(1)).sum().item<double>();
+    sums->tokens += static_cast<double>(a.size(0));
+  }
+}
+
+void Keep(const at::Tensor& log_probabilities, const Samples& samples, const Batch& batch,
+          std::vector<at::Tensor>* outputs) {
+  const at::Tensor on_cpu = log_probabilities.to(at::kCPU);
+  for (int64_t row = 0; row < batch.rows(); ++row) {
+    const auto index = static_cast<size_t>(batch.samples[static_cast<size_t>(row)]);
+    (*outputs)[index] = on_cpu[row].slice(0, 0, samples.samples[index].tokens() - 1).clone();
+  }
+}
+
+}  // namespace
+
+at::Tensor NextTokenLogProbabilities(const at::Tensor& logits, const Batch& batch) {
+  const int64_t tokens = batch.ids.size(1);
+  const at::Tensor next = batch.ids.slice(1, 1);
+  return -at::cross_entropy_loss(logits.slice(1, 0, tokens - 1).flatten(0, 1), next.flatten(), {},
+                                 at::Reduction::None)
+              .view(next.sizes());
+}
+
+double Perplexity(const std::vector<at::Tensor>& log_probabilities) {
+  double sum = 0, count = 0;
+  for (const at::Tensor& one : log_probabilities) {
+    sum += one.sum(at::kDouble).item<double>();
+    count += static_cast<double>(one.numel());
+  }
+  return count > 0 ? std::exp(-sum / count) : INFINITY;
+}
+
+LanguageModelPair RunLanguageModelPair(const Network& first, const Network& second,
+                                       const Samples& samples, const Console& console) {
+  at::NoGradGuard no_gradients;
+  LanguageModelPair pair;
+  pair.first.resize(samples.samples.size());
+  pair.second.resize(samples.samples.size());
+  Sums sums;
+  Progress progress(console, "evaluate", static_cast<int64_t>(samples.samples.size()));
+  for (const Batch& batch : MakeBatches(samples, first.spec, 1, first.compute.device)) {
+    const at::Tensor a = Forward(first, batch);
+    const at::Tensor b = Forward(second, batch);
+    Keep(NextTokenLogProbabilities(a, batch), samples, batch, &pair.first);
+    Keep(NextTokenLogProbabilities(b, batch), samples, batch, &pair.second);
+    AddRows(a.flatten(0, 1), b.flatten(0, 1), &sums);
+    progress.Step(batch.rows());
+  }
+  const double tokens = std::max(1.0, sums.tokens);
+  pair.comparison.max_difference = sums.largest;
+  pair.comparison.mean_difference = sums.difference / std::max(1.0, sums.numbers);
+  pair.comparison.kl = sums.kl / tokens;
+  pair.comparison.agreement = sums.agreement / tokens;
+  return pair;
+}
+
+}  // namespace coppice

@@ -1,0 +1,150 @@
+#include "model/attention.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+#include <limits>
+
+#include "model/linear.h"
+
+namespace coppice {
+namespace {
+
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+
+// Buckets of relative positions: half for each direction, the first half of those exact, the rest
+// logarithmic up to distance 128 (Raffel et al. 2020, section 2.1, as MPNet uses them).
+at::Tensor RelativeBuckets(int64_t tokens, int64_t buckets, const at::TensorOptions& options) {
+  constexpr int64_t kMaxDistance = 128;
+  const at::Tensor position = at::arange(tokens, options);
+  const at::Tensor behind = position.unsqueeze(1) - position.unsqueeze(0);  // (T, T) query - key
+  const int64_t half = buckets / 2;
+  const int64_t exact = half / 2;
+  const at::Tensor distance = behind.abs();
+  const at::Tensor logarithmic =
+      exact +
+      (at::log(distance.to(at::kFloat) / exact) /
+       std::log(static_cast<double>(kMaxDistance) / static_cast<double>(exact)) * (half - exact))
+          .to(at::kLong);
+  const at::Tensor bucket =
+      at::where(distance.lt(exact), distance, logarithmic.clamp_max(half - 1));
+  return bucket + behind.lt(0).to(at::kLong) * half;
+}
+
+at::Tensor AttentionBias(const SubLayer& sub, const AttentionContext& context) {
+  if (!sub.relative_bias.defined()) return context.padding;
+  const int64_t tokens = context.buckets.size(0);
+  at::Tensor bias = sub.relative_bias.index_select(0, context.buckets.flatten())
+                        .view({tokens, tokens, sub.units})
+                        .permute({2, 0, 1})
+                        .unsqueeze(0);  // (1, H, T, T)
+  return context.padding.defined() ? bias + context.padding : bias;
+}
+
+// Written-out attention of (B, G, R * T, E) queries, whose R heads share a group's keys. On the CPU
+// in bfloat16, LibTorch's fused kernel works head by head and its backward pass takes ten times as
+// long as batched products.
+at::Tensor MixByProducts(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                         const at::Tensor& bias, bool causal) {
+  const int64_t tokens = query.size(3);
+  const int64_t keys = key.size(2);
+  const std::vector<int64_t> flat = {query.size(0), query.size(1), query.size(2) * tokens,
+                                     query.size(4)};
+  const std::vector<int64_t> full = {query.size(0), query.size(1), query.size(2), tokens, keys};
+  at::Tensor scores = at::matmul(query.reshape(flat), key.transpose(2, 3)).to(at::kFloat) /
+                      std::sqrt(static_cast<double>(query.size(4)));
+  if (bias.defined()) scores = scores + bias;  // R is 1
+  if (causal) {
+    const at::Tensor later =
+        at::ones({tokens, keys}, query.options().dtype(at::kBool)).triu(keys - tokens + 1);
+    scores =
+        scores.view(full).masked_fill(later, kMinusInfinity).view({flat[0], flat[1], -1, keys});
+  }
+  return at::matmul(at::softmax(scores, -1).to(value.scalar_type()), value).view(query.sizes());
+}
+
+// softmax(Q K' / sqrt(E) + bias) V. query: (B, G, R, T, E); key, value: (B, G, keys, E); the result
+// is like query.
+at::Tensor Mix(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+               const at::Tensor& bias, bool causal) {
+  const bool slow_backward = query.is_cpu() && query.scalar_type() == at::kBFloat16 &&
+                             (at::GradMode::is_enabled() || !causal);
+  const bool one_token_of_many = query.size(3) != key.size(2);
+  if (slow_backward || one_token_of_many) return MixByProducts(query, key, value, bias, causal);
+  const std::vector<int64_t> heads = {query.size(0), query.size(1) * query.size(2), query.size(3),
+                                      query.size(4)};
+  const auto of_each_query = [&](const at::Tensor& x) {
+    return query.size(2) == 1 ? x : x.repeat_interleave(query.size(2), 1);
+  };
+  c10::optional<at::Tensor> mask;
+  if (bias.defined()) {
+    mask = bias.to(query.scalar_type()).expand({heads[0], heads[1], heads[2], heads[2]});
+  }
+  return at::scaled_dot_product_attention(query.reshape(heads), of_each_query(key),
+                                          of_each_query(value), mask, /*dropout_p=*/0, causal)
+      .view(query.sizes());
+}
+
+// Rotates pairs (j, j + E / 2) of the last dimension. x: (..., T, E).
+at::Tensor Rotate(const at::Tensor& x, const AttentionContext& context) {
+  if (!context.cosine.defined()) return x;
+  const std::vector<at::Tensor> halves = x.to(at::kFloat).chunk(2, -1);
+  const at::Tensor turned = at::cat({-halves[1], halves[0]}, -1);
+  return (x * context.cosine + turned * context.sine).to(x.scalar_type());
+}
+
+}  // namespace
+
+AttentionContext MakeContext(const Network& net, const Batch& batch, int64_t first) {
+  AttentionContext context;
+  const int64_t tokens = batch.ids.size(1);
+  if (batch.padded) {
+    context.padding = at::zeros(batch.mask.sizes(), batch.ids.options().dtype(at::kFloat))
+                          .masked_fill(batch.mask.logical_not(), kMinusInfinity)
+                          .unsqueeze(1)
+                          .unsqueeze(1);
+  }
+  for (const SubLayer& sub : net.sub_layers) {
+    if (!sub.relative_bias.defined()) continue;
+    context.buckets = RelativeBuckets(tokens, sub.relative_bias.size(0), batch.ids.options());
+    break;
+  }
+  if (net.spec.form == BlockForm::kDecoder) {
+    // Padding stands on the right, where no real token looks.
+    context.causal = true;
+    context.padding = at::Tensor();
+    const at::Tensor angles =
+        at::outer(at::arange(first, first + tokens, net.frequencies.options()), net.frequencies);
+    context.cosine = at::cat({angles, angles}, 1).cos();
+    context.sine = at::cat({angles, angles}, 1).sin();
+  }
+  return context;
+}
+
+at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const AttentionContext& context,
+                  KeyValueCache* cache) {
+  const int64_t rows = hidden.size(0);
+  const int64_t tokens = hidden.size(1);
+  const int64_t width = sub.width / sub.queries;  // E
+  const int64_t keys = sub.units * width;
+  const std::vector<at::Tensor> parts =
+      Apply(sub.in, hidden).split_with_sizes({keys * sub.queries, keys, keys}, 2);
+  const at::Tensor query =
+      Rotate(parts[0].view({rows, tokens, sub.units, sub.queries, width}).permute({0, 2, 3, 1, 4}),
+             context);
+  const auto by_unit = [&](const at::Tensor& x) {
+    return x.view({rows, tokens, sub.units, width}).transpose(1, 2);
+  };
+  at::Tensor key = Rotate(by_unit(parts[1]), context);
+  at::Tensor value = by_unit(parts[2]);
+  if (cache != nullptr) {
+    cache->key = key = cache->key.defined() ? at::cat({cache->key, key}, 2) : key;
+    cache->value = value = cache->value.defined() ? at::cat({cache->value, value}, 2) : value;
+  }
+  const at::Tensor mixed =
+      Mix(query, key, value, AttentionBias(sub, context), context.causal);  // (B, G, R, T, E)
+  return mixed.permute({0, 3, 1, 2, 4}).reshape({rows, tokens, sub.units * sub.width});
+}
+
+}  // namespace coppice

@@ -1,0 +1,35 @@
+// Attention of one sub-layer: heads of any number, KV groups of any number of query heads, with a
+// relative position bias (encoders) or rotated and causal (decoders).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "model/batch.h"
+#include "model/network.h"
+
+namespace coppice {
+
+// What attention needs beside the hidden states; made once a batch.
+struct AttentionContext {
+  at::Tensor padding;  // (B, 1, 1, T) float32, 0 or -inf; undefined when nothing is padded
+  at::Tensor buckets;  // (T, T) int64 relative position bucket of (query, key); undefined without a
+                       // relative bias
+  at::Tensor cosine, sine;  // (T, E) float32; undefined without rotation
+  bool causal = false;
+};
+
+// Keys and values of the tokens before, for generation token by token.
+struct KeyValueCache {
+  at::Tensor key, value;  // (B, units, tokens so far, E) compute dtype; undefined at the start
+};
+
+// first: position of the batch's first token.
+AttentionContext MakeContext(const Network& net, const Batch& batch, int64_t first = 0);
+
+// X of an attention sub-layer: (B, T, units * R * E) in the compute dtype. hidden: (B, T, D), what
+// the sub-layer's projections read. With a cache, keys and values are appended to it and every
+// token of it is attended to.
+at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const AttentionContext& context,
+                  KeyValueCache* cache = nullptr);
+
+}  // namespace coppice

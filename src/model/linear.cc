@@ -1,0 +1,39 @@
+#include "model/linear.h"
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+
+namespace coppice {
+
+// Not every product kernel takes a matrix without columns.
+at::Tensor Apply(const Linear& linear, const at::Tensor& x) {
+  if (linear.weight.size(1) == 0 || linear.weight.size(0) == 0) {
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape.back() = linear.weight.size(0);
+    return linear.bias.defined() ? linear.bias.expand(shape)
+                                 : at::zeros(shape, linear.weight.options());
+  }
+  return at::linear(x.to(linear.weight.scalar_type()), linear.weight, linear.bias);
+}
+
+at::Tensor Activate(const at::Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::kGelu:
+      return at::gelu(x);
+    case Activation::kGeluTanh:
+      return at::gelu(x, "tanh");
+    case Activation::kRelu:
+      return at::relu(x);
+    case Activation::kTanh:
+      return at::tanh(x);
+    case Activation::kSilu:
+      return at::silu(x);
+    case Activation::kIdentity:
+      return x;
+  }
+  Check(false, "unknown activation");
+  return x;
+}
+
+}  // namespace coppice

@@ -1,0 +1,47 @@
+// Which units a method keeps: its scores, then its search.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "calibrate/samples.h"
+#include "core/console.h"
+#include "model/cost.h"
+#include "model/network.h"
+#include "pipeline/prune.h"
+#include "search/unit_blocks.h"
+
+namespace coppice {
+
+// What a method does unless it is told otherwise.
+struct Method {
+  std::string name;
+  Repair repair = Repair::kLeastSquares;
+  bool published = false;  // whether --as-published has a meaning
+};
+
+const std::vector<Method>& Methods();
+
+// Throws Error (kUsage) for an unknown name.
+const Method& FindMethod(const std::string& name);
+
+// Scores of every unit and, for the methods that look at gradients, the gradients.
+struct Scored {
+  std::vector<at::Tensor> gradients;  // of each sub-layer, (rows, units); empty otherwise
+  std::vector<at::Tensor> scores;     // of each sub-layer, (units) float64, higher is better
+};
+
+Scored ScoreUnits(const Model& model, const Network& dense, const Samples& samples,
+                  const PruneOptions& options, const Console& console, PruneReport* report);
+
+// The plan under the budget. Warns where the published rules miss it.
+Plan SearchPlan(const Model& model, const Scored& scored, const CostTable& costs,
+                const PruneOptions& options, const Console& console, PruneReport* report);
+
+// What a plan may cost for keeping this share.
+int64_t BudgetLimit(const CostTable& costs, double keep);
+
+// What the forms that are written ask of every plan.
+SearchLimits LimitsOf(const ModelSpec& spec, int64_t multiple);
+
+}  // namespace coppice

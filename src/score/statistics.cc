@@ -1,0 +1,65 @@
+#include "score/statistics.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "model/forward.h"
+#include "model/gram.h"
+
+namespace coppice {
+namespace {
+
+constexpr int64_t kBatchTokens = 4096;
+
+struct Stream {
+  Batch batch;
+  AttentionContext context;
+  at::Tensor hidden;  // (B, T, D) float32
+};
+
+void Add(const at::Tensor& x, StatisticsKind kind, UnitStatistics* statistics) {
+  const at::Tensor exact = x.to(at::kFloat);
+  if (!statistics->sum.defined()) {
+    const at::TensorOptions options = exact.options().dtype(at::kDouble);
+    statistics->sum = at::zeros({x.size(1)}, options);
+    statistics->squares = at::zeros({x.size(1)}, options);
+    if (kind == StatisticsKind::kFull)
+      statistics->gram = at::zeros({x.size(1), x.size(1)}, options);
+  }
+  statistics->tokens += x.size(0);
+  statistics->sum.add_(exact.sum(0, false, at::kDouble));
+  if (kind == StatisticsKind::kFull) {
+    statistics->gram.add_(GramMatrix(x));
+  } else {
+    statistics->squares.add_(exact.square().sum(0, false, at::kDouble));
+  }
+}
+
+}  // namespace
+
+void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind kind,
+                    const Console& console,
+                    const std::function<void(size_t, const UnitStatistics&)>& visit) {
+  at::NoGradGuard no_gradients;
+  std::vector<Stream> streams;
+  for (Batch& batch : MakeBatches(samples, net.spec, kBatchTokens, net.compute.device)) {
+    const at::Tensor hidden = Embed(net, batch);
+    AttentionContext context = MakeContext(net, batch);
+    streams.push_back({std::move(batch), std::move(context), hidden});
+  }
+  Progress progress(console, "statistics", static_cast<int64_t>(net.sub_layers.size()));
+  for (size_t i = 0; i < net.sub_layers.size(); ++i) {
+    const SubLayer& sub = net.sub_layers[i];
+    UnitStatistics statistics;
+    for (Stream& s : streams) {
+      const at::Tensor inputs = UnitInputs(net, sub, s.hidden, s.context);
+      Add(s.batch.padded ? inputs.index({s.batch.mask}) : inputs.flatten(0, 1), kind, &statistics);
+      s.hidden = AddBranch(net, sub, s.hidden, Project(sub, inputs));
+    }
+    if (statistics.gram.defined()) statistics.squares = statistics.gram.diagonal();
+    visit(i, statistics);
+    progress.Step();
+  }
+}
+
+}  // namespace coppice

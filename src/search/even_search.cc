@@ -1,0 +1,80 @@
+#include "search/even_search.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+
+namespace coppice {
+
+GlobalSearchResult SearchByRank(const ModelSpec& spec, const std::vector<at::Tensor>& scores,
+                                const CostTable& costs, int64_t limit, const SearchLimits& limits) {
+  std::vector<UnitBlock> blocks = MakeBlocks(spec, scores, costs, limits, UnitKind::kHead);
+  const std::vector<UnitBlock> channels =
+      MakeBlocks(spec, scores, costs, limits, UnitKind::kChannel);
+  blocks.insert(blocks.end(), channels.begin(), channels.end());
+  std::vector<const UnitBlock*> order;
+  for (const UnitBlock& block : blocks) order.push_back(&block);
+  std::stable_sort(order.begin(), order.end(), [](const UnitBlock* a, const UnitBlock* b) {
+    return a->required != b->required ? a->required : a->mean() > b->mean();
+  });
+  GlobalSearchResult result;
+  std::vector<const UnitBlock*> kept;
+  int64_t rest = limit - costs.fixed;
+  for (const UnitBlock* block : order) {
+    if (block->cost > rest) {
+      if (block->required) FailBudget(costs, limit, "what every plan must keep is too much");
+      continue;
+    }
+    rest -= block->cost;
+    result.kept_score += block->score;
+    kept.push_back(block);
+  }
+  if (kept.empty()) FailBudget(costs, limit, "no unit fits the budget");
+  result.plan = PlanOf(spec, kept);
+  return result;
+}
+
+GlobalSearchResult SearchEvenly(const ModelSpec& spec, const std::vector<at::Tensor>& scores,
+                                const CostTable& costs, int64_t limit, const SearchLimits& limits,
+                                double keep) {
+  std::vector<int64_t> counts;
+  int64_t rest = limit - costs.fixed;
+  int64_t one_channel_everywhere = 0;
+  int64_t narrowest = std::numeric_limits<int64_t>::max();
+  for (size_t i = 0; i < spec.sub_layers.size(); ++i) {
+    const SubLayerSpec& sub = spec.sub_layers[i];
+    const auto share = static_cast<int64_t>(std::llround(keep * static_cast<double>(sub.units)));
+    counts.push_back(std::min(sub.units, std::max<int64_t>(1, share)));
+    if (sub.kind == UnitKind::kHead) {
+      rest -= costs.unit[i] * counts.back();
+    } else {
+      one_channel_everywhere += costs.unit[i];
+      narrowest = std::min(narrowest, sub.units);
+    }
+  }
+  int64_t width = std::min(narrowest, rest < 0 ? 0 : rest / one_channel_everywhere);
+  if (width < narrowest) width -= width % limits.multiple;
+  if (width < 1)
+    FailBudget(costs, limit,
+               "the same shape in every layer exceeds the budget with its heads alone");
+  GlobalSearchResult result;
+  result.plan.kept.resize(spec.sub_layers.size());
+  for (size_t i = 0; i < spec.sub_layers.size(); ++i) {
+    const bool channels = spec.sub_layers[i].kind == UnitKind::kChannel;
+    const at::Tensor order =
+        at::argsort(scores[i], /*stable=*/true, /*dim=*/0, /*descending=*/true);
+    const int64_t count = channels ? width : counts[i];
+    const at::Tensor kept = std::get<0>(order.slice(0, 0, count).sort());
+    const int64_t* index = kept.const_data_ptr<int64_t>();
+    result.plan.kept[i].assign(index, index + count);
+    result.kept_score += scores[i].index_select(0, kept).sum().item<double>();
+  }
+  Check(costs.Of(result.plan) <= limit, "the even search went over its budget");
+  return result;
+}
+
+}  // namespace coppice
