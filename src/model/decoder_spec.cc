@@ -74,7 +74,10 @@ void CheckTensors(const ModelSpec& spec, const Tensors& tensors, const std::stri
     checker.Expect(sub.norm + ".weight", {spec.width});
   }
   // Copies of what the config says; and the tied matrix, which some files hold twice.
-  checker.RefuseUnknown({"model.rotary_emb.", "lm_head.weight"});
+  std::vector<std::string> unused = {"model.rotary_emb.", "lm_head.weight"};
+  for (int64_t i = 0; i < spec.layers; ++i)
+    unused.push_back(fmt::format("model.layers.{}.self_attn.rotary_emb.", i));
+  checker.RefuseUnknown(unused);
 }
 
 // Numbers that the forward pass relies on.

@@ -4,8 +4,6 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <algorithm>
-
 #include "core/error.h"
 #include "model/forward.h"
 
@@ -24,14 +22,28 @@ struct Segment {
   size_t begin = 0, end = 0;
 };
 
-// Encoders read short texts: all at once. A decoder's windows are long: layer by layer, each run
-// again when the backward pass reaches it (Chen et al. 2016), which costs one more forward pass.
-std::vector<Segment> MakeSegments(const Network& net) {
-  const size_t count = net.sub_layers.size();
-  if (net.spec.form == BlockForm::kEncoder) return {{0, count}};
-  std::vector<Segment> segments;
-  for (size_t begin = 0; begin < count; begin += 2)
-    segments.push_back({begin, std::min(begin + 2, count)});
+// What the backward pass needs of one token in a sub-layer, about: the residual stream a few times,
+// the projections' outputs and what is made of them.
+int64_t BytesPerToken(const Network& net, const SubLayer& sub) {
+  const auto element = static_cast<int64_t>(c10::elementSize(net.compute.dtype));
+  return 12 * net.spec.width + 3 * element * (sub.in.weight.size(0) + sub.units * sub.width);
+}
+
+// As few as the memory allows. With more than one, each is run again when the backward pass reaches
+// it, which costs one more forward pass (Chen et al. 2016).
+std::vector<Segment> MakeSegments(const Network& net, int64_t tokens) {
+  constexpr int64_t kLimit = int64_t{3} << 29;  // 1.5 GiB
+  std::vector<Segment> segments = {{0, 0}};
+  int64_t bytes = 0;
+  for (size_t i = 0; i < net.sub_layers.size(); ++i) {
+    const int64_t more = tokens * BytesPerToken(net, net.sub_layers[i]);
+    if (bytes > 0 && bytes + more > kLimit) {
+      segments.push_back({i, i});
+      bytes = 0;
+    }
+    bytes += more;
+    segments.back().end = i + 1;
+  }
   return segments;
 }
 
@@ -76,7 +88,7 @@ std::vector<at::Tensor> SegmentStarts(const Network& net, const std::vector<Segm
 double AddBatch(const Network& net, const Samples& samples, const Batch& batch,
                 const MaskGradientOptions& options, MaskGradients* result) {
   const AttentionContext context = MakeContext(net, batch);
-  const std::vector<Segment> segments = MakeSegments(net);
+  const std::vector<Segment> segments = MakeSegments(net, batch.ids.numel());
   const std::vector<at::Tensor> starts = SegmentStarts(net, segments, batch, context);
   const at::Tensor rows = at::tensor(batch.samples, at::kLong).to(net.compute.device);
   double loss_sum = 0;

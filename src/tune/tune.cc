@@ -106,6 +106,7 @@ RepairResult SolvePublished(const Moments& moments, const at::Tensor& weight, co
     record->note = "the published tuning skips the first attention";
     return result;
   }
+  if (sub.units == 0) return result;  // skipped
   if (*stopped) {
     record->note = "the published tuning stopped before";
     return result;
