@@ -9,7 +9,8 @@ script stops. deci.gguf is the dense model it was cut from, with zeros in place 
 
 Keys of a golden: layers, groups (KV), queries (query heads a group), channels (of the dense model), logits_of
 (LOGITS), and cases, each with
-  text, ids           (T), as the models' tokenizer has it
+  text, ids           and the models' tokenizer's ids (T) of it
+  type_ids            (T), all 0
   logits              (T, 32): of LOGITS, ids spread over the vocabulary
   log_sum             (T): logarithm of the sum of exp over the whole vocabulary
   loss                mean cross entropy of the next tokens; not for one token alone
@@ -78,7 +79,8 @@ def check_batch(name, model, all_ids, alone):
 
 def cases_of(name, model, with_gradients=True):
     tokenizer = tiny.bpe_tokenizer()
-    inputs = [{"text": text, "ids": tokenizer.encode(text).ids} for text in TEXTS]
+    encodings = [tokenizer.encode(text) for text in TEXTS]
+    inputs = [{"text": text, "ids": e.ids, "type_ids": e.type_ids} for text, e in zip(TEXTS, encodings)]
     all_logits = []
     for case in inputs:
         ids = torch.tensor([case["ids"]])

@@ -137,7 +137,7 @@ TEST(GgufTokenizerTest, EndsAndSpaceInFront) {
   vocabulary.add_eos = true;
   vocabulary.add_space_prefix = false;
   EXPECT_EQ(encode(), (std::vector<int32_t>{4, 2}));
-  const auto starts = [](GgufVocabulary bytes) {
+  const auto starts = [](const GgufVocabulary& bytes) {
     return MakeGgufTokenizer(bytes, "model.gguf").NumSpecial(false);
   };
   EXPECT_EQ(starts(ByteVocabulary("gpt-2")), 0U);

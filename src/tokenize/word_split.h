@@ -2,7 +2,7 @@
 // none of them empty; in all but BERT's, every byte belongs to a word.
 //
 // Those that a file writes as a regular expression are known by its exact text and written out by
-// hand: a general engine takes ten times as long, and each engine has its own idea of \s and \p{L}.
+// hand, since each regular-expression engine has its own idea of \s, \p{L} and upper case.
 #pragma once
 
 #include <string_view>
