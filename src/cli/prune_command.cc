@@ -114,7 +114,11 @@ void AddPrune(CLI::App* app, Action* action) {
                   "none, bias, scales or least-squares (default: the method's own)");
   sub->add_option("--ridge", o.ridge, "damping of the repair, times the mean diagonal")
       ->capture_default_str();
-  sub->add_option("--target", o.target, "what the repair fits: drift, own, dense or auto")
+  sub->add_option("--target", o.target,
+                  "what the repair fits: drift, own or dense (default: the method's own)");
+  sub->add_option("--row-tokens", o.row_tokens,
+                  "fisher: tokens of a text whose gradients are summed; 0: all")
+      ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   sub->add_option("--lambda", o.lambda,
                   "numerical: weight of the sum of scores (default: a constraint)")

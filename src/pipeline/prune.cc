@@ -102,7 +102,7 @@ Model RepairModel(const Model& model, const Network& dense, const Scored& scored
   tune.ridge = options.ridge;
   tune.repair = options.repair ? ParseRepair(*options.repair) : FindMethod(options.method).repair;
   if (tune.repair == Repair::kNone) return shrunk;
-  tune.target = ParseTarget(options.target, model.spec);
+  tune.target = options.target ? ParseTarget(*options.target) : FindMethod(options.method).target;
   const bool scales = options.as_published && options.method == "fisher";
   tune.published = scales;
   TuneResult result;

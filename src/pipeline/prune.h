@@ -36,9 +36,10 @@ struct PruneOptions {
   int64_t length = 0;  // tokens a sample; 0: 128, question answering 384, language models 1024
   uint64_t seed = 0;
   std::optional<std::string> repair;  // the method's own without it
-  std::string target = "auto";        // of the repair: drift, own or dense (tune/tune.h)
+  std::optional<std::string> target;  // of the repair: drift, own or dense (tune/tune.h)
   double ridge = 3e-2;                // of the repair, times the mean diagonal of its matrix
   std::optional<double> lambda;       // numerical: weight of the sum; a constraint without it
+  int64_t row_tokens = 0;             // fisher: tokens of a sample that make a row; 0: all
   int64_t channel_multiple = 32;      // of channels in a decoder's layer
   bool rearrange =
       false;  // exchange units inside layers after the search; always with as_published

@@ -54,7 +54,8 @@ Scored ScoreByGradients(const Network& dense, const Samples& samples, const Prun
       ComputeMaskGradients(dense, samples,
                            {.labels = labels,
                             .seed = options.seed,
-                            .batch_tokens = dense.compute.device.is_cuda() ? 8192 : 1024},
+                            .batch_tokens = dense.compute.device.is_cuda() ? 8192 : 1024,
+                            .row_tokens = options.row_tokens},
                            console);
   report->calibration_loss = gradients.mean_loss;
   if (!std::isfinite(gradients.mean_loss)) {
@@ -151,8 +152,10 @@ GlobalSearchResult SearchFisher(const Model& model, const Scored& scored, const 
 
 const std::vector<Method>& Methods() {
   static const std::vector<Method> methods = {
-      {.name = "fisher", .published = true},          {.name = "numerical", .published = true},
-      {.name = "flap", .repair = Repair::kBias},      {.name = "wanda", .repair = Repair::kNone},
+      {.name = "fisher", .published = true},
+      {.name = "numerical", .published = true},
+      {.name = "flap", .repair = Repair::kBias, .target = Target::kDense},
+      {.name = "wanda", .repair = Repair::kNone},
       {.name = "magnitude", .repair = Repair::kNone},
   };
   return methods;

@@ -17,6 +17,7 @@ namespace coppice {
 struct Method {
   std::string name;
   Repair repair = Repair::kLeastSquares;
+  Target target = Target::kDrift;
   bool published = false;  // whether --as-published has a meaning
 };
 

@@ -14,7 +14,8 @@ constexpr std::string_view kPrefix = "tokenizer.ggml.";
 template <typename T>
 std::optional<T> Get(const GgufMetadata& metadata, std::string_view key) {
   for (const auto& [name, value] : metadata) {
-    if (name.starts_with(kPrefix) && name.substr(kPrefix.size()) == key) return value.template As<T>();
+    if (name.starts_with(kPrefix) && name.substr(kPrefix.size()) == key)
+      return value.template As<T>();
   }
   return std::nullopt;
 }

@@ -4,17 +4,28 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "model/forward.h"
 
 namespace coppice {
 namespace {
 
-// (B, units): sum over tokens and over a unit's columns, in float32.
-at::Tensor SumOverTokens(const SubLayer& sub, const at::Tensor& inputs,
-                         const at::Tensor& gradient) {
-  const at::Tensor product = inputs.detach().to(at::kFloat) * gradient;  // (B, T, units * width)
-  return product.sum(1).view({inputs.size(0), sub.units, sub.width}).sum(2);
+// (B, rows a sample, units): sums over stretches of `row_tokens` tokens and over a unit's columns,
+// in float32.
+at::Tensor SumOverTokens(const SubLayer& sub, const at::Tensor& inputs, const at::Tensor& gradient,
+                         int64_t row_tokens) {
+  at::Tensor product = inputs.detach().to(at::kFloat) * gradient;  // (B, T, units * width)
+  const int64_t rows = (product.size(1) + row_tokens - 1) / row_tokens;
+  product = at::constant_pad_nd(product, {0, 0, 0, rows * row_tokens - product.size(1)});
+  return product.view({product.size(0), rows, row_tokens, sub.units, sub.width}).sum({2, 4});
+}
+
+// Where the rows of a batch's samples stand, `each` rows a sample of which `present` are filled.
+at::Tensor RowsOf(const Batch& batch, int64_t each, int64_t present, at::Device device) {
+  const at::Tensor first = at::tensor(batch.samples, at::kLong).unsqueeze(1) * each;
+  return (first + at::arange(present, at::kLong).unsqueeze(0)).flatten().to(device);
 }
 
 // Sub-layers [begin, end) whose activations are in memory at one time.
@@ -84,13 +95,13 @@ std::vector<at::Tensor> SegmentStarts(const Network& net, const std::vector<Segm
   return starts;
 }
 
-// Adds one batch's rows to `result`; the sum of its samples' losses.
+// Adds one batch's rows to `result`, `each` a sample; the sum of its samples' losses.
 double AddBatch(const Network& net, const Samples& samples, const Batch& batch,
-                const MaskGradientOptions& options, MaskGradients* result) {
+                const MaskGradientOptions& options, int64_t each, MaskGradients* result) {
+  const int64_t row_tokens = each == 1 ? batch.ids.size(1) : options.row_tokens;
   const AttentionContext context = MakeContext(net, batch);
   const std::vector<Segment> segments = MakeSegments(net, batch.ids.numel());
   const std::vector<at::Tensor> starts = SegmentStarts(net, segments, batch, context);
-  const at::Tensor rows = at::tensor(batch.samples, at::kLong).to(net.compute.device);
   double loss_sum = 0;
   at::Tensor upstream;  // gradient of the loss by the residual stream
   for (size_t k = segments.size(); k-- > 0;) {
@@ -115,8 +126,10 @@ double AddBatch(const Network& net, const Samples& samples, const Batch& batch,
     for (size_t j = 0; j < pass.inputs.size(); ++j) {
       if (!gradients[j].defined()) continue;  // nothing after this sub-layer depends on it
       const size_t owner = pass.owner[j];
-      result->rows[owner].index_copy_(
-          0, rows, SumOverTokens(net.sub_layers[owner], pass.inputs[j], gradients[j]));
+      const at::Tensor sums =
+          SumOverTokens(net.sub_layers[owner], pass.inputs[j], gradients[j], row_tokens);
+      result->rows[owner].index_copy_(0, RowsOf(batch, each, sums.size(1), net.compute.device),
+                                      sums.flatten(0, 1));
     }
   }
   return loss_sum;
@@ -128,14 +141,18 @@ MaskGradients ComputeMaskGradients(const Network& net, const Samples& samples,
                                    const MaskGradientOptions& options, const Console& console) {
   MaskGradients result;
   const auto count = static_cast<int64_t>(samples.samples.size());
+  int64_t longest = 1;
+  for (const Sample& sample : samples.samples) longest = std::max(longest, sample.tokens());
+  const int64_t each =
+      options.row_tokens > 0 ? (longest + options.row_tokens - 1) / options.row_tokens : 1;
   const at::TensorOptions exact = at::TensorOptions(at::kFloat).device(net.compute.device);
   for (const SubLayer& sub : net.sub_layers)
-    result.rows.push_back(at::zeros({count, sub.units}, exact));
+    result.rows.push_back(at::zeros({count * each, sub.units}, exact));
   Progress progress(console, "gradients", count);
   double loss_sum = 0;
   for (const Batch& batch :
        MakeBatches(samples, net.spec, options.batch_tokens, net.compute.device)) {
-    loss_sum += AddBatch(net, samples, batch, options, &result);
+    loss_sum += AddBatch(net, samples, batch, options, each, &result);
     progress.Step(batch.rows());
   }
   result.mean_loss = count > 0 ? loss_sum / static_cast<double>(count) : 0;

@@ -3,6 +3,9 @@
 // A mask m multiplies a unit's inputs x of the output projection, so dL/dm at m = 1 is the sum over
 // tokens (and over a head's E columns) of x * dL/dx (Kwon et al. 2022, section 4.1, where the mask
 // of a head multiplies its attention probabilities, which is the same). Weights need no gradients.
+//
+// The sum over tokens may be taken over shorter stretches, each a row: a mask that acts on one stretch
+// of a text alone. Where a sample is long and samples are few, more rows make squares less noisy.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,7 +22,7 @@ namespace coppice {
 
 struct MaskGradients {
   std::vector<at::Tensor>
-      rows;  // of each sub-layer (2L): (N, units) float32 on the network's device, row = sample
+      rows;  // of each sub-layer (2L): (N * rows a sample, units) float32 on the network's device
   double mean_loss = 0;
 };
 
@@ -27,6 +30,7 @@ struct MaskGradientOptions {
   LabelSource labels = LabelSource::kData;
   uint64_t seed = 0;            // of drawn labels
   int64_t batch_tokens = 2048;  // bounds the memory of the activations that the backward pass needs
+  int64_t row_tokens = 0;       // tokens of a sample that make a row; 0: all, one row a sample
 };
 
 MaskGradients ComputeMaskGradients(const Network& net, const Samples& samples,

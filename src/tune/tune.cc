@@ -184,14 +184,13 @@ TuneResult Tune(const Network& teacher, const Model& model, const Samples& sampl
   return result;
 }
 
-Target ParseTarget(const std::string& name, const ModelSpec& spec) {
-  if (name == "auto") return spec.form == BlockForm::kEncoder ? Target::kDrift : Target::kOwn;
+Target ParseTarget(const std::string& name) {
   if (name == "drift") return Target::kDrift;
   if (name == "own") return Target::kOwn;
   if (name == "dense") return Target::kDense;
   ThrowUsage({.what = "unknown target",
               .where = "--target",
-              .expected = "drift, own, dense or auto",
+              .expected = "drift, own or dense",
               .found = name});
 }
 

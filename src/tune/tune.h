@@ -40,9 +40,7 @@ struct TuneOptions {
   bool published = false;  // the paper's procedure: see published_tuning.h
 };
 
-// "drift", "own", "dense", or "auto" for what measured best (BENCHMARKS.md): drift for encoders,
-// TODO for decoders. Throws Error (kUsage).
-Target ParseTarget(const std::string& name, const ModelSpec& spec);
+Target ParseTarget(const std::string& name);  // "drift", "own", "dense"; throws Error (kUsage)
 
 // What happened to one sub-layer.
 struct TuneRecord {
