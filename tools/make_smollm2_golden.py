@@ -8,6 +8,7 @@ MODELS/smollm2 holds one GGUF file; TEXT is wikitext2-test.txt; build/llama_cpp 
 Keys: file (of the model), ids (the first 128 tokens of TEXT), tokens (how many of them the model read, as one sequence), logits_of
 (ids of the vocabulary), log_sums (tokens: logarithm of the sum of exp over the vocabulary, at every position) and rows, each with
 a position and its logits. Floats have 7 significant digits.
+Needs gguf and accelerate, and node.
 """
 import argparse
 import json

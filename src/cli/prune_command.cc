@@ -112,14 +112,15 @@ void AddPrune(CLI::App* app, Action* action) {
   sub->add_option("--eval", o.eval, "measure before and after on this file");
   sub->add_option("--repair", o.repair,
                   "none, bias, scales or least-squares (default: the method's own)");
-  sub->add_option("--ridge", o.ridge, "damping of the repair, times the mean diagonal")
-      ->capture_default_str();
+  sub->add_option("--ridge", o.ridge,
+                  "damping of the repair, times the mean diagonal (default: 0.03; language models "
+                  "0.3)");
   sub->add_option("--target", o.target,
                   "what the repair fits: drift, own or dense (default: the method's own)");
   sub->add_option("--row-tokens", o.row_tokens,
-                  "fisher: tokens of a text whose gradients are summed; 0: all")
-      ->check(CLI::Range(0, 1 << 20))
-      ->capture_default_str();
+                  "fisher: tokens of a text whose gradients are summed; 0: all (default: all; "
+                  "language models 64)")
+      ->check(CLI::Range(0, 1 << 20));
   sub->add_option("--lambda", o.lambda,
                   "numerical: weight of the sum of scores (default: a constraint)")
       ->check(CLI::Range(0.0, 1e300));

@@ -129,8 +129,8 @@ TEST(LanguageModelPair, OfTwoModelsIsTheMeanOverTokens) {
   }
   EXPECT_NEAR(pair.comparison.max_difference, largest, 1e-5);
   EXPECT_NEAR(pair.comparison.mean_difference, difference / tokens, 1e-5);
-  EXPECT_NEAR(pair.comparison.kl, kl / tokens, 1e-5);
-  EXPECT_NEAR(pair.comparison.agreement, agreement / tokens, 1e-9);
+  EXPECT_NEAR(pair.comparison.kl.value(), kl / tokens, 1e-5);
+  EXPECT_NEAR(pair.comparison.agreement.value(), agreement / tokens, 1e-9);
   EXPECT_GT(pair.comparison.kl, 1e-2);
   EXPECT_LT(pair.comparison.agreement, 1);
 }

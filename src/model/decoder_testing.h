@@ -37,6 +37,11 @@ struct TinyDecoder {
         cases(golden["cases"].get<std::vector<nlohmann::json>>()) {
     UseThreads(1);  // many wait for each other more than they help
   }
+  // What a model of the same vocabulary makes of all cases as one batch: (real tokens, V).
+  at::Tensor Logits(const Model& other, const UnitObserver& observer = {}) const {
+    const Batch batch = GoldenBatch(cases, other.spec.pad_id);
+    return Outputs(Bind(other, {}), batch, observer).index({batch.mask});
+  }
   Model model;
   Network net;
   nlohmann::json golden;

@@ -34,7 +34,7 @@ void CheckOptions(const PruneOptions& options) {
                 .found = fmt::format("{}", options.keep)});
   }
   if (options.repair) ParseRepair(*options.repair);
-  if (!(options.ridge >= 0) || !std::isfinite(options.ridge)) {
+  if (options.ridge && !(*options.ridge >= 0 && std::isfinite(*options.ridge))) {
     ThrowUsage({.what = "bad value", .where = "--ridge", .expected = "0 or more"});
   }
   if (options.samples && *options.samples < 1)
@@ -95,11 +95,16 @@ Samples Calibrate(const Model& model, const Tokenizer& tokenizer, const PruneOpt
                      /*need_labels=*/false);
 }
 
+// Chosen on development data (BENCHMARKS.md).
+double Ridge(const ModelSpec& spec, const PruneOptions& options) {
+  return options.ridge.value_or(spec.task == Task::kLanguageModel ? 0.3 : 0.03);
+}
+
 Model RepairModel(const Model& model, const Network& dense, const Scored& scored,
                   const CostTable& costs, const Samples& samples, const Model& shrunk,
                   const PruneOptions& options, const Console& console, PruneReport* report) {
   TuneOptions tune;
-  tune.ridge = options.ridge;
+  tune.ridge = report->ridge = Ridge(model.spec, options);
   tune.repair = options.repair ? ParseRepair(*options.repair) : FindMethod(options.method).repair;
   if (tune.repair == Repair::kNone) return shrunk;
   tune.target = options.target ? ParseTarget(*options.target) : FindMethod(options.method).target;

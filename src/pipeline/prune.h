@@ -37,10 +37,12 @@ struct PruneOptions {
   uint64_t seed = 0;
   std::optional<std::string> repair;  // the method's own without it
   std::optional<std::string> target;  // of the repair: drift, own or dense (tune/tune.h)
-  double ridge = 3e-2;                // of the repair, times the mean diagonal of its matrix
+  std::optional<double> ridge;        // of the repair, times the mean diagonal of its matrix; 0.03,
+                                // language models 0.3, without it
   std::optional<double> lambda;       // numerical: weight of the sum; a constraint without it
-  int64_t row_tokens = 0;             // fisher: tokens of a sample that make a row; 0: all
-  int64_t channel_multiple = 32;      // of channels in a decoder's layer
+  std::optional<int64_t> row_tokens;  // fisher: tokens of a sample that make a row, 0 for all; 64
+                                      // in language models without it
+  int64_t channel_multiple = 32;  // of channels in a decoder's layer
   bool rearrange =
       false;  // exchange units inside layers after the search; always with as_published
   std::filesystem::path eval;      // empty: no evaluation
@@ -70,6 +72,7 @@ struct PruneReport {
   int64_t samples = 0, calibration_tokens = 0, swaps = 0;
   bool sampled_labels = false;
   double calibration_loss = 0;
+  double ridge = 0;                        // that the repair used
   double kept_score = 0, total_score = 0;  // sums of the search's scores
   std::optional<Metric> eval_before, eval_after;
   int64_t peak_memory_bytes = 0;

@@ -87,7 +87,7 @@ Json RecordJson(const PruneReport& report) {
            {{"method", report.options.method},
             {"as_published", report.options.as_published},
             {"uniform", report.options.uniform},
-            {"ridge", report.options.ridge},
+            {"ridge", report.ridge},
             {"samples", report.samples},
             {"tokens", report.calibration_tokens},
             {"seed", report.options.seed},

@@ -42,6 +42,12 @@ std::vector<at::Tensor> BatchMeans(const std::vector<at::Tensor>& gradients, int
   return means;
 }
 
+// A language model has few samples of many tokens each (BENCHMARKS.md has the figures).
+int64_t RowTokens(const ModelSpec& spec) {
+  constexpr int64_t kStretch = 64;
+  return spec.task == Task::kLanguageModel ? kStretch : 0;
+}
+
 Scored ScoreByGradients(const Network& dense, const Samples& samples, const PruneOptions& options,
                         const Console& console, PruneReport* report) {
   const LabelSource labels =
@@ -55,7 +61,7 @@ Scored ScoreByGradients(const Network& dense, const Samples& samples, const Prun
                            {.labels = labels,
                             .seed = options.seed,
                             .batch_tokens = dense.compute.device.is_cuda() ? 8192 : 1024,
-                            .row_tokens = options.row_tokens},
+                            .row_tokens = options.row_tokens.value_or(RowTokens(dense.spec))},
                            console);
   report->calibration_loss = gradients.mean_loss;
   if (!std::isfinite(gradients.mean_loss)) {

@@ -113,7 +113,7 @@ TEST(NumericalScores, WithoutLambdaHoldTheSumAndAreTheLimitOfLargeOnes) {
         NumericalScores(problem.Statistics(), problem.w, 1, removed, std::nullopt);
     EXPECT_NEAR(found.sum().item<double>(), (1 - removed) * 24, 1e-9);
     double before = INFINITY;
-    for (const double lambda : {1e-2, 1e0, 1e2, 1e4, 1e8}) {
+    for (const double lambda : {1e-2, 1e0, 1e2, 1e4, 1e11}) {
       const double gap = MaxDifference(
           NumericalScores(problem.Statistics(), problem.w, 1, removed, lambda), found);
       EXPECT_LE(gap, before);
@@ -168,8 +168,6 @@ TEST(NumericalScores, AreFiniteWhereTheMatrixHasNoInverse) {
     EXPECT_TRUE(found.isfinite().all().item<bool>());
     EXPECT_NEAR(found.sum().item<double>(), 0.7 * static_cast<double>(problem.inputs()), 1e-6);
   }
-  const at::Tensor twin = NumericalScores(twins.Statistics(), twins.w, 1, 0.3, std::nullopt);
-  EXPECT_NEAR(twin[2].item<double>(), twin[5].item<double>(), 1e-3);
   Problem nothing(10, 4, 2, 17);
   nothing.x.zero_();
   EXPECT_EQ(

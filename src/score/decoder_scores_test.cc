@@ -106,11 +106,14 @@ TEST(VisitSubLayers, SumsOverEveryRealToken) {
                        EXPECT_EQ(i, visited++);
                        const at::Tensor x = at::cat(inputs[i]);  // (M, I)
                        const at::Tensor gram = at::mm(x.t(), x);
+                       const double bound = x.numel() > 0 ? 1e-6 * gram.max().item<double>() : 1;
                        EXPECT_EQ(found.tokens, tokens);
                        EXPECT_LT(MaxDifference(found.sum, x.sum(0)), 1e-4);
-                       EXPECT_LT(MaxDifference(found.squares, gram.diagonal()), 1e-4);
+                       EXPECT_LT(MaxDifference(found.squares, gram.diagonal()), bound);
                        ASSERT_EQ(found.gram.defined(), kind == StatisticsKind::kFull);
-                       if (found.gram.defined()) EXPECT_LT(MaxDifference(found.gram, gram), 1e-4);
+                       if (found.gram.defined()) {
+                         EXPECT_LT(MaxDifference(found.gram, gram), bound);
+                       }
                      });
       EXPECT_EQ(visited, tiny.net.sub_layers.size());
     }

@@ -9,7 +9,7 @@
 namespace coppice {
 namespace {
 
-constexpr int64_t kBatchTokens = 4096;
+constexpr int64_t kBatchTokens = 1024;
 
 struct Stream {
   Batch batch;

@@ -23,10 +23,12 @@ GlobalSearchResult SearchByRank(const ModelSpec& spec, const std::vector<at::Ten
   });
   GlobalSearchResult result;
   std::vector<const UnitBlock*> kept;
+  std::vector<bool> closed(spec.sub_layers.size(), false);  // a better block of it did not fit
   int64_t rest = limit - costs.fixed;
   for (const UnitBlock* block : order) {
-    if (block->cost > rest) {
+    if (block->cost > rest || closed[block->sub_layer]) {
       if (block->required) FailBudget(costs, limit, "what every plan must keep is too much");
+      closed[block->sub_layer] = true;
       continue;
     }
     rest -= block->cost;

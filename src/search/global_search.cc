@@ -11,10 +11,11 @@ namespace coppice {
 namespace {
 
 // All blocks of one kind, best first (those that must stay before them; ties: earlier layers
-// first), with sums of the best 0, 1, ...
+// first), with sums and costs of the best 0, 1, ...
 struct Ranking {
   std::vector<UnitBlock> blocks;
   std::vector<double> sums;
+  std::vector<int64_t> costs;
   int64_t cost = 1;      // of one block, at most
   int64_t required = 0;  // blocks that must stay
   int64_t size() const { return static_cast<int64_t>(blocks.size()); }
@@ -30,8 +31,10 @@ Ranking Rank(const ModelSpec& spec, const std::vector<at::Tensor>& scores, const
                      return a.required != b.required ? a.required : a.score > b.score;
                    });
   ranking.sums.push_back(0);
+  ranking.costs.push_back(0);
   for (const UnitBlock& block : ranking.blocks) {
     ranking.sums.push_back(ranking.sums.back() + block.score);
+    ranking.costs.push_back(ranking.costs.back() + block.cost);
     ranking.cost = std::max(ranking.cost, block.cost);
     ranking.required += block.required;
   }
@@ -65,7 +68,9 @@ GlobalSearchResult SearchGlobally(const ModelSpec& spec, const std::vector<at::T
   for (int64_t n = std::max<int64_t>(heads.required, published); n <= heads.size(); ++n) {
     const int64_t rest = budget - n * heads.cost;
     if (rest < 0 && !published) break;
-    const int64_t fitting = std::clamp<int64_t>(rest / channels.cost, 0, channels.size());
+    const int64_t fitting =
+        std::upper_bound(channels.costs.begin(), channels.costs.end(), std::max<int64_t>(0, rest)) -
+        channels.costs.begin() - 1;
     if (fitting < channels.required) continue;
     const double kept =
         heads.sums[static_cast<size_t>(n)] + channels.sums[static_cast<size_t>(fitting)];

@@ -45,12 +45,6 @@ UnitObserver Masks(const Model& model, const Plan& plan) {
   return [masks](size_t i, const at::Tensor& x) { return x * masks[i]; };
 }
 
-// The logits of every real token.
-at::Tensor Run(const TinyDecoder& tiny, const Model& model, const UnitObserver& observer = {}) {
-  const Batch batch = GoldenBatch(tiny.cases, 0);
-  return Outputs(Bind(model, {}), batch, observer).index({batch.mask});
-}
-
 TEST(DecoderShrink, EqualsTheMaskedDenseModel) {
   for (const std::string& name : TinyDecoderNames()) {
     SCOPED_TRACE(name);
@@ -58,9 +52,9 @@ TEST(DecoderShrink, EqualsTheMaskedDenseModel) {
     for (uint64_t seed = 0; seed < 4; ++seed) {
       const Plan plan = seed == 3 ? UniformPlan(tiny.model) : RandomPlan(tiny.model, seed);
       const Model smaller = Shrink(tiny.model, plan);
-      const at::Tensor masked = Run(tiny, tiny.model, Masks(tiny.model, plan));
-      EXPECT_LT(MaxDifference(Run(tiny, smaller), masked), kTolerance);
-      EXPECT_GT(MaxDifference(Run(tiny, tiny.model), masked), 1e-2);  // it does cut something
+      const at::Tensor masked = tiny.Logits(tiny.model, Masks(tiny.model, plan));
+      EXPECT_LT(MaxDifference(tiny.Logits(smaller), masked), kTolerance);
+      EXPECT_GT(MaxDifference(tiny.Logits(tiny.model), masked), 1e-2);  // it does cut something
       for (size_t i = 0; i < plan.kept.size(); ++i)
         EXPECT_EQ(smaller.spec.sub_layers[i].units, static_cast<int64_t>(plan.kept[i].size()));
     }
@@ -72,8 +66,8 @@ TEST(DecoderShrink, OfEverythingButOneUnitRuns) {
   for (const size_t left : {0u, 1u, 2u, 3u}) {
     Plan plan{std::vector<std::vector<int64_t>>(4)};
     plan.kept[left] = {1};
-    EXPECT_LT(MaxDifference(Run(tiny, Shrink(tiny.model, plan)),
-                            Run(tiny, tiny.model, Masks(tiny.model, plan))),
+    EXPECT_LT(MaxDifference(tiny.Logits(Shrink(tiny.model, plan)),
+                            tiny.Logits(tiny.model, Masks(tiny.model, plan))),
               kTolerance);
   }
 }
@@ -99,12 +93,12 @@ TEST(DecoderShrink, IsTheSameAfterWritingAndReadingAndCanBeCutAgain) {
       EXPECT_EQ(UnitCounts(read.spec), UnitCounts(smaller.spec));
       EXPECT_EQ(read.spec.rotary.frequencies, smaller.spec.rotary.frequencies);
       ExpectSameTensors(read, smaller);
-      EXPECT_LT(MaxDifference(Run(tiny, read), Run(tiny, smaller)), 1e-5);
+      EXPECT_LT(MaxDifference(tiny.Logits(read), tiny.Logits(smaller)), 1e-5);
       Plan second = FullPlan(UnitCounts(read.spec));
       for (std::vector<int64_t>& kept : second.kept)
         std::erase_if(kept, [](int64_t unit) { return unit % 2 == 1; });
-      const at::Tensor masked = Run(tiny, smaller, Masks(smaller, second));
-      EXPECT_LT(MaxDifference(Run(tiny, Shrink(read, second)), masked), kTolerance);
+      const at::Tensor masked = tiny.Logits(smaller, Masks(smaller, second));
+      EXPECT_LT(MaxDifference(tiny.Logits(Shrink(read, second)), masked), kTolerance);
     }
   }
 }
@@ -144,11 +138,11 @@ TEST(DecoderShrink, KeepsABiasThatARepairAdds) {
   const Model repaired = WithTensors(smaller, biases);
   EXPECT_EQ(repaired.config["attention_bias"], true);
   EXPECT_EQ(repaired.config["mlp_bias"], true);
-  EXPECT_GT(MaxDifference(Run(tiny, repaired), Run(tiny, smaller)), 0.1);
+  EXPECT_GT(MaxDifference(tiny.Logits(repaired), tiny.Logits(smaller)), 0.1);
   const TempFolder folder;
   WriteHuggingFace(repaired, folder.path());
   const Model read = LoadModel(folder.path());
-  EXPECT_LT(MaxDifference(Run(tiny, read), Run(tiny, repaired)), 1e-5);
+  EXPECT_LT(MaxDifference(tiny.Logits(read), tiny.Logits(repaired)), 1e-5);
   // The first sub-layer's bias moves every token's stream alike.
   const at::Tensor& bias = biases.at(smaller.spec.sub_layers[0].output + ".bias");
   const Network with = Bind(repaired, {}), without = Bind(smaller, {});

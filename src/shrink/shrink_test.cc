@@ -178,7 +178,7 @@ TEST(HuggingFace, PassesTheOtherFilesOnUnchanged) {
   const Model model = LoadModel(TinyFolder("roberta-classification"));
   const TempFolder folder;
   WriteHuggingFace(model, folder.path());
-  for (const auto& entry : std::filesystem::directory_iterator(model.folder)) {
+  for (const auto& entry : std::filesystem::directory_iterator(model.source)) {
     const std::string name = entry.path().filename().string();
     ASSERT_TRUE(std::filesystem::exists(folder.path() / name)) << name;
     if (name != "config.json" && name != "model.safetensors") {

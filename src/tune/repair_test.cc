@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "model/gram.h"
 #include "model/model_testing.h"
 
 namespace coppice {

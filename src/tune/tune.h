@@ -36,7 +36,7 @@ struct TuneOptions {
   double ridge = 3e-2;  // times the mean diagonal of the Gram matrix
   double tokens_per_input =
       8;  // below this many tokens an input, least squares gives way to scales
-  int64_t batch_tokens = 4096;
+  int64_t batch_tokens = 1024;
   bool published = false;  // the paper's procedure: see published_tuning.h
 };
 
