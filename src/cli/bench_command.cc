@@ -23,12 +23,14 @@ void Run(BenchCommand command) {
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (const BenchRow& row : report.rows) {
       rows.push_back({{"model", row.model},
+                      {"stage", row.stage},
                       {"batch", row.batch},
                       {"length", row.length},
                       {"repeats", row.repeats},
                       {"median_ms", row.median_ms},
                       {"low_ms", row.low_ms},
                       {"high_ms", row.high_ms},
+                      {"tokens_per_second", row.tokens_per_second},
                       {"speedup", row.speedup}});
     }
     return PrintJson({{"device", report.device},
@@ -39,8 +41,10 @@ void Run(BenchCommand command) {
   fmt::print("{} {}, {} threads; medians, with 10th and 90th percentile\n", report.device,
              report.dtype, report.threads);
   for (const BenchRow& row : report.rows) {
-    fmt::print("batch {:>3} x {:<4} {:>9.2f} ms  [{:.2f}, {:.2f}]  {:.2f}x  {}\n", row.batch,
-               row.length, row.median_ms, row.low_ms, row.high_ms, row.speedup, row.model);
+    fmt::print(
+        "{:<7} batch {:>3} x {:<4} {:>9.2f} ms  [{:.2f}, {:.2f}]  {:>8.0f} tokens/s  {:.2f}x  {}\n",
+        row.stage, row.batch, row.length, row.median_ms, row.low_ms, row.high_ms,
+        row.tokens_per_second, row.speedup, row.model);
   }
 }
 

@@ -11,6 +11,7 @@
 #include "core/random.h"
 #include "model/device.h"
 #include "model/forward.h"
+#include "model/generate.h"
 
 namespace coppice {
 namespace {
@@ -36,36 +37,89 @@ double MeasureMs(const Network& net, const Batch& batch) {
   return (Now() - start) * 1e3;
 }
 
+// A prompt, then a few tokens: the time of the one, the mean time of the others.
+struct GenerationMs {
+  double prefill = 0, decode = 0;
+};
+
+GenerationMs MeasureGenerationMs(const Network& net, const Batch& batch) {
+  constexpr int kSteps = 16;
+  Generation generation;
+  GenerationMs result;
+  double start = Now();
+  at::Tensor next = Extend(net, batch.ids, &generation).argmax(1, true);  // (B, 1)
+  next.to(at::kCPU);
+  result.prefill = (Now() - start) * 1e3;
+  start = Now();
+  for (int step = 0; step < kSteps; ++step) next = Extend(net, next, &generation).argmax(1, true);
+  next.to(at::kCPU);
+  result.decode = (Now() - start) * 1e3 / kSteps;
+  return result;
+}
+
 double Quantile(std::vector<double> sorted, double share) {
   return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1) + 0.5)];
 }
 
-void BenchShape(const BenchOptions& options, const std::vector<Network>& nets, int64_t rows,
-                int64_t length, Progress* progress, std::vector<BenchRow>* table) {
-  std::vector<Batch> batches;
-  std::vector<std::vector<double>> times(nets.size());
-  for (const Network& net : nets) {
-    batches.push_back(RandomBatch(net.spec, rows, length, net.compute.device));
-    for (int warm_up = 0; warm_up < 2; ++warm_up) MeasureMs(net, batches.back());
+// Times of one stage, of every model.
+struct StageTimes {
+  std::string stage;
+  int64_t tokens = 0;  // read in one repeat
+  std::vector<std::vector<double>> ms;
+};
+
+void Measure(const Network& net, const Batch& batch, size_t model,
+             std::vector<StageTimes>* stages) {
+  if (net.spec.task != Task::kLanguageModel) {
+    (*stages)[0].ms[model].push_back(MeasureMs(net, batch));
+    return;
   }
-  const double start = Now();
-  for (int64_t round = 0; round < options.repeats && (round < 3 || Now() - start < options.seconds);
-       ++round) {
-    for (size_t i = 0; i < nets.size(); ++i) times[i].push_back(MeasureMs(nets[i], batches[i]));
-    progress->Step();
-  }
+  const GenerationMs times = MeasureGenerationMs(net, batch);
+  (*stages)[0].ms[model].push_back(times.prefill);
+  (*stages)[1].ms[model].push_back(times.decode);
+}
+
+void AddRows(const BenchOptions& options, int64_t rows, int64_t length, StageTimes stage,
+             std::vector<BenchRow>* table) {
   double baseline = 0;
-  for (size_t i = 0; i < nets.size(); ++i) {
-    std::sort(times[i].begin(), times[i].end());
-    BenchRow row{.model = options.models[i].string(), .batch = rows, .length = length};
-    row.repeats = static_cast<int64_t>(times[i].size());
-    row.median_ms = Quantile(times[i], 0.5);
-    row.low_ms = Quantile(times[i], 0.1);
-    row.high_ms = Quantile(times[i], 0.9);
+  for (size_t i = 0; i < stage.ms.size(); ++i) {
+    std::vector<double>& ms = stage.ms[i];
+    std::sort(ms.begin(), ms.end());
+    BenchRow row;
+    row.model = options.models[i].string();
+    row.stage = stage.stage;
+    row.batch = rows;
+    row.length = length;
+    row.repeats = static_cast<int64_t>(ms.size());
+    row.median_ms = Quantile(ms, 0.5);
+    row.low_ms = Quantile(ms, 0.1);
+    row.high_ms = Quantile(ms, 0.9);
+    row.tokens_per_second = static_cast<double>(stage.tokens) / row.median_ms * 1e3;
     if (i == 0) baseline = row.median_ms;
     row.speedup = baseline / row.median_ms;
     table->push_back(row);
   }
+}
+
+void BenchShape(const BenchOptions& options, const std::vector<Network>& nets, int64_t rows,
+                int64_t length, Progress* progress, std::vector<BenchRow>* table) {
+  const bool language = nets[0].spec.task == Task::kLanguageModel;
+  const std::vector<std::vector<double>> none(nets.size());
+  std::vector<StageTimes> stages = {{language ? "prefill" : "forward", rows * length, none}};
+  if (language) stages.push_back({"decode", rows, none});
+  std::vector<StageTimes> warm_up = stages;
+  std::vector<Batch> batches;
+  for (size_t i = 0; i < nets.size(); ++i) {
+    batches.push_back(RandomBatch(nets[i].spec, rows, length, nets[i].compute.device));
+    for (int repeat = 0; repeat < 2; ++repeat) Measure(nets[i], batches[i], i, &warm_up);
+  }
+  const double start = Now();
+  for (int64_t round = 0; round < options.repeats && (round < 3 || Now() - start < options.seconds);
+       ++round) {
+    for (size_t i = 0; i < nets.size(); ++i) Measure(nets[i], batches[i], i, &stages);
+    progress->Step();
+  }
+  for (StageTimes& stage : stages) AddRows(options, rows, length, std::move(stage), table);
 }
 
 }  // namespace
@@ -81,6 +135,12 @@ BenchReport Bench(const BenchOptions& options, const Console& console) {
   std::vector<Network> nets;
   for (const std::filesystem::path& folder : options.models) {
     nets.push_back(Bind(LoadModel(folder), compute));
+    if (nets.back().spec.task != nets.front().spec.task &&
+        (nets.back().spec.task == Task::kLanguageModel ||
+         nets.front().spec.task == Task::kLanguageModel)) {
+      ThrowUsage(
+          {.what = "a language model and an encoder cannot be compared", .where = folder.string()});
+    }
     for (const int64_t length : options.lengths) {
       if (length <= nets.back().spec.max_tokens) continue;
       ThrowUsage({.what = "length is beyond the model's inputs",

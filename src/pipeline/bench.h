@@ -21,15 +21,18 @@ struct BenchOptions {
   int threads = 0;
 };
 
-// One model at one batch and length.
+// One model at one batch and length. An encoder's forward pass; of a language model the reading of
+// a prompt of that length (prefill) and one more token after it (decode).
 struct BenchRow {
   std::string model;
+  std::string stage;  // "forward", "prefill" or "decode"
   int64_t batch = 0;
   int64_t length = 0;
   int64_t repeats = 0;
   double median_ms = 0;
   double low_ms = 0;   // 10th percentile
   double high_ms = 0;  // 90th percentile
+  double tokens_per_second = 0;
   double speedup = 1;  // the first model's median over this one's
 };
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include "calibrate/residual_stream.h"
 #include "model/forward.h"
 #include "model/gram.h"
 
@@ -14,7 +15,7 @@ constexpr int64_t kBatchTokens = 1024;
 struct Stream {
   Batch batch;
   AttentionContext context;
-  at::Tensor hidden;  // (B, T, D) float32
+  ResidualStream hidden;
 };
 
 void Add(const at::Tensor& x, StatisticsKind kind, UnitStatistics* statistics) {
@@ -41,20 +42,22 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
                     const Console& console,
                     const std::function<void(size_t, const UnitStatistics&)>& visit) {
   at::NoGradGuard no_gradients;
+  const bool on_disk = samples.tokens() * net.spec.width * 4 > kStreamBytes;
   std::vector<Stream> streams;
   for (Batch& batch : MakeBatches(samples, net.spec, kBatchTokens, net.compute.device)) {
-    const at::Tensor hidden = Embed(net, batch);
+    ResidualStream hidden(Embed(net, batch), on_disk);
     AttentionContext context = MakeContext(net, batch);
-    streams.push_back({std::move(batch), std::move(context), hidden});
+    streams.push_back({std::move(batch), std::move(context), std::move(hidden)});
   }
   Progress progress(console, "statistics", static_cast<int64_t>(net.sub_layers.size()));
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
     const SubLayer& sub = net.sub_layers[i];
     UnitStatistics statistics;
     for (Stream& s : streams) {
-      const at::Tensor inputs = UnitInputs(net, sub, s.hidden, s.context);
+      const at::Tensor hidden = s.hidden.Get();
+      const at::Tensor inputs = UnitInputs(net, sub, hidden, s.context);
       Add(s.batch.padded ? inputs.index({s.batch.mask}) : inputs.flatten(0, 1), kind, &statistics);
-      s.hidden = AddBranch(net, sub, s.hidden, Project(sub, inputs));
+      s.hidden.Set(AddBranch(net, sub, hidden, Project(sub, inputs)));
     }
     if (statistics.gram.defined()) statistics.squares = statistics.gram.diagonal();
     visit(i, statistics);

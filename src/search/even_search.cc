@@ -62,7 +62,7 @@ GlobalSearchResult SearchEvenly(const ModelSpec& spec, const std::vector<at::Ten
   if (width < narrowest) width -= width % limits.multiple;
   if (width < 1)
     FailBudget(costs, limit,
-               "the same shape in every layer exceeds the budget with its heads alone");
+               "a uniform shape exceeds the budget with its heads alone");
   GlobalSearchResult result;
   result.plan.kept.resize(spec.sub_layers.size());
   for (size_t i = 0; i < spec.sub_layers.size(); ++i) {

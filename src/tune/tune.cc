@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include "calibrate/residual_stream.h"
 #include "core/error.h"
 #include "model/forward.h"
 #include "tune/published_tuning.h"
@@ -19,18 +20,23 @@ constexpr int64_t kKeptInputBytes = int64_t{1} << 30;
 struct Streams {
   Batch batch;
   AttentionContext context;
-  at::Tensor teacher;  // (B, T, D) float32
-  at::Tensor student;  // (B, T, D) float32
-  at::Tensor inputs;   // (B, T, I) the student's unit inputs, or undefined
+  ResidualStream teacher, student;
+  at::Tensor inputs;  // (B, T, I) the student's unit inputs, or undefined
 };
 
 std::vector<Streams> StartStreams(const Network& teacher, const Samples& samples,
-                                  int64_t batch_tokens) {
+                                  const TuneOptions& options) {
+  const bool on_disk = 2 * samples.tokens() * teacher.spec.width * 4 > options.stream_bytes;
   std::vector<Streams> streams;
-  for (Batch& batch : MakeBatches(samples, teacher.spec, batch_tokens, teacher.compute.device)) {
+  for (Batch& batch :
+       MakeBatches(samples, teacher.spec, options.batch_tokens, teacher.compute.device)) {
     const at::Tensor hidden = Embed(teacher, batch);
     AttentionContext context = MakeContext(teacher, batch);
-    streams.push_back({std::move(batch), std::move(context), hidden, hidden, {}});
+    streams.push_back({std::move(batch),
+                       std::move(context),
+                       ResidualStream(hidden, on_disk),
+                       ResidualStream(hidden, on_disk),
+                       {}});
   }
   return streams;
 }
@@ -48,15 +54,17 @@ Moments Accumulate(const Network& teacher, const Network& student, size_t index,
   const SubLayer& present = student.sub_layers[index];
   Moments moments;
   for (Streams& s : *streams) {
-    const at::Tensor& read_by_dense = target == Target::kOwn ? s.student : s.teacher;
-    const at::Tensor& read_by_student = target == Target::kDense ? s.teacher : s.student;
+    const at::Tensor of_teacher = s.teacher.Get();
+    const at::Tensor of_student = s.student.Get();
+    const at::Tensor& read_by_dense = target == Target::kOwn ? of_student : of_teacher;
+    const at::Tensor& read_by_student = target == Target::kDense ? of_teacher : of_student;
     const at::Tensor branch =
         Project(wanted, UnitInputs(teacher, wanted, read_by_dense, s.context));
     const at::Tensor inputs = UnitInputs(student, present, read_by_student, s.context);
     at::Tensor residual = branch - Project(present, inputs);
-    if (target == Target::kDrift) residual = residual + (s.teacher - s.student);
+    if (target == Target::kDrift) residual = residual + (of_teacher - of_student);
     moments.Add(FitRows(s.batch, inputs, first_only), FitRows(s.batch, residual, first_only));
-    if (target != Target::kOwn) s.teacher = AddBranch(teacher, wanted, s.teacher, branch);
+    if (target != Target::kOwn) s.teacher.Set(AddBranch(teacher, wanted, of_teacher, branch));
     if (keep_inputs && target != Target::kDense) s.inputs = inputs;
   }
   return moments;
@@ -66,9 +74,10 @@ Moments Accumulate(const Network& teacher, const Network& student, size_t index,
 void Advance(const Network& student, size_t index, std::vector<Streams>* streams) {
   const SubLayer& sub = student.sub_layers[index];
   for (Streams& s : *streams) {
+    const at::Tensor hidden = s.student.Get();
     const at::Tensor inputs =
-        s.inputs.defined() ? s.inputs : UnitInputs(student, sub, s.student, s.context);
-    s.student = AddBranch(student, sub, s.student, Project(sub, inputs));
+        s.inputs.defined() ? s.inputs : UnitInputs(student, sub, hidden, s.context);
+    s.student.Set(AddBranch(student, sub, hidden, Project(sub, inputs)));
     s.inputs.reset();
   }
 }
@@ -152,7 +161,7 @@ TuneResult Tune(const Network& teacher, const Model& model, const Samples& sampl
   Check(teacher.sub_layers.size() == student.sub_layers.size(),
         "teacher and student differ in layers");
   TuneResult result;
-  std::vector<Streams> streams = StartStreams(teacher, samples, options.batch_tokens);
+  std::vector<Streams> streams = StartStreams(teacher, samples, options);
   const size_t count = student.sub_layers.size();
   const bool pooled =
       student.spec.task == Task::kClassification || student.spec.task == Task::kRegression;

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/residual_stream.h"
 #include "calibrate/samples.h"
 #include "core/console.h"
 #include "model/network.h"
@@ -37,7 +38,8 @@ struct TuneOptions {
   double tokens_per_input =
       8;  // below this many tokens an input, least squares gives way to scales
   int64_t batch_tokens = 1024;
-  bool published = false;  // the paper's procedure: see published_tuning.h
+  int64_t stream_bytes = kStreamBytes;  // of both streams in memory; beyond it they go to disk
+  bool published = false;               // the paper's procedure: see published_tuning.h
 };
 
 Target ParseTarget(const std::string& name);  // "drift", "own", "dense"; throws Error (kUsage)

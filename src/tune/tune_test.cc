@@ -144,6 +144,25 @@ TEST(Tune, DoesNotDependOnBatchesOrPadding) {
     EXPECT_LT(MaxDifference(tensor, alone.tensors.at(name)), 2e-4) << name;
 }
 
+TEST(Tune, StreamsOnDiskGiveTheSameNumbers) {
+  const Case one("bert-classification");
+  const Model pruned = one.Pruned();
+  const TuneResult memory = one.Repaired(pruned, {.tokens_per_input = 1});
+  const TuneResult disk = one.Repaired(pruned, {.tokens_per_input = 1, .stream_bytes = 0});
+  for (const auto& [name, value] : memory.tensors)
+    EXPECT_TRUE(at::equal(value, disk.tensors.at(name))) << name;
+}
+
+TEST(Tune, EveryTargetBringsTheModelNearer) {
+  const Case one("bert-classification");
+  const double none = Distance(one.dense, one.Pruned(), one.samples);
+  for (const std::string target : {"drift", "own", "dense"}) {
+    EXPECT_LT(one.DistanceAfter({.target = ParseTarget(target), .tokens_per_input = 1}), none)
+        << target;
+  }
+  EXPECT_THROW(ParseTarget("teacher"), Error);
+}
+
 TEST(Tune, RepairsSubLayersThatLostEverything) {
   const Case one("bert-base");
   const Model pruned = Shrink(one.model, {{{}, {0, 1, 2}, {0, 1, 2, 3}, {}}});
