@@ -89,6 +89,12 @@ void ReadNumbers(const DecoderFamily& family, const ConfigReader& read, ModelSpe
         spec->max_tokens, read.IntegerOr("sliding_window", spec->max_tokens, 1, kMaxDimension));
   }
   spec->norm_eps = read.NumberOr("rms_norm_eps", family.default_norm_eps);
+  if (!(spec->norm_eps >= 0 && spec->norm_eps < 1)) {
+    ThrowBadInput({.what = "bad \"rms_norm_eps\"",
+                   .where = read.where(),
+                   .expected = "a number from 0 to 1",
+                   .found = fmt::to_string(spec->norm_eps)});
+  }
   const std::string activation = read.TextOr("hidden_act", "silu");
   if (activation != "silu") {
     ThrowBadInput({.what = "unknown \"hidden_act\"",

@@ -202,6 +202,7 @@ TEST(DecoderSpec, RefusesWhatTheForwardPassDoesNot) {
       {{{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}}}}, {"rotary", "yarn"}},
       {{{"rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}}}, {"rotary", "dynamic"}},
       {{{"rope_scaling", {{"rope_type", "linear"}, {"factor", 0.0}}}}, {"rotary", "factor 0"}},
+      {{{"rms_norm_eps", -1.0}}, {"\"rms_norm_eps\"", "-1"}},
       {{{"rope_theta", -1.0}}, {"rotary", "theta -1"}},
       {{{"rope_scaling", "linear"}}, {"\"rope_scaling\""}},
   };

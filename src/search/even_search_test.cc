@@ -127,7 +127,7 @@ TEST(SearchEvenly, TakesTheWidestShapeThatFits) {
                                 {.multiple = multiple, .least = {}}, keep);
           };
           if (widest == 0) {
-            ExpectError(ExitCode::kBudget, {fmt::format("at most {}", limit), "same shape"},
+            ExpectError(ExitCode::kBudget, {fmt::format("at most {}", limit), "uniform shape"},
                         search);
             continue;
           }

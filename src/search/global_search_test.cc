@@ -170,7 +170,7 @@ TEST(UniformSearch, KeepsAllHeadsAndTheBestChannelsOfEveryLayer) {
     return SearchEvenly(small.spec, small.scores, small.costs, limit, {}, 1);
   };
   for (int64_t limit = 0; limit < heads + 2 * kChannelCost; ++limit)
-    ExpectError(ExitCode::kBudget, {"same shape"}, [&] { search(limit); });
+    ExpectError(ExitCode::kBudget, {"uniform shape"}, [&] { search(limit); });
   for (int64_t limit = heads + 2 * kChannelCost; limit <= small.costs.Dense(); ++limit) {
     const GlobalSearchResult found = search(limit);
     // The second layer has 2 channels only.
