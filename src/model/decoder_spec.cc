@@ -89,6 +89,12 @@ void ReadNumbers(const DecoderFamily& family, const ConfigReader& read, ModelSpe
         spec->max_tokens, read.IntegerOr("sliding_window", spec->max_tokens, 1, kMaxDimension));
   }
   spec->norm_eps = read.NumberOr("rms_norm_eps", family.default_norm_eps);
+  if (!(spec->norm_eps > 0 && spec->norm_eps < 1)) {
+    ThrowBadInput({.what = "bad \"rms_norm_eps\"",
+                   .where = read.where(),
+                   .expected = "a number above 0 and below 1",
+                   .found = fmt::to_string(spec->norm_eps)});
+  }
   if (!(spec->norm_eps >= 0 && spec->norm_eps < 1)) {
     ThrowBadInput({.what = "bad \"rms_norm_eps\"",
                    .where = read.where(),
