@@ -38,11 +38,11 @@ struct PruneOptions {
   std::optional<std::string> repair;  // the method's own without it
   std::optional<std::string> target;  // of the repair: drift, own or dense (tune/tune.h)
   std::optional<double> ridge;        // of the repair, times the mean diagonal of its matrix; 0.03,
-                                // language models 0.3, without it
+                                      // language models 0.3, without it
   std::optional<double> lambda;       // numerical: weight of the sum; a constraint without it
   std::optional<int64_t> row_tokens;  // fisher: tokens of a sample that make a row, 0 for all; 64
                                       // in language models without it
-  int64_t channel_multiple = 32;  // of channels in a decoder's layer
+  int64_t channel_multiple = 32;      // of channels in a decoder's layer
   bool rearrange =
       false;  // exchange units inside layers after the search; always with as_published
   std::filesystem::path eval;      // empty: no evaluation

@@ -4,8 +4,9 @@
 // tokens (and over a head's E columns) of x * dL/dx (Kwon et al. 2022, section 4.1, where the mask
 // of a head multiplies its attention probabilities, which is the same). Weights need no gradients.
 //
-// The sum over tokens may be taken over shorter stretches, each a row: a mask that acts on one stretch
-// of a text alone. Where a sample is long and samples are few, more rows make squares less noisy.
+// The sum over tokens may be taken over shorter stretches, each a row: a mask that acts on one
+// stretch of a text alone. Where a sample is long and samples are few, more rows make squares less
+// noisy.
 #pragma once
 
 #include <ATen/core/Tensor.h>

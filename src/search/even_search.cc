@@ -61,8 +61,7 @@ GlobalSearchResult SearchEvenly(const ModelSpec& spec, const std::vector<at::Ten
   int64_t width = std::min(narrowest, rest < 0 ? 0 : rest / one_channel_everywhere);
   if (width < narrowest) width -= width % limits.multiple;
   if (width < 1)
-    FailBudget(costs, limit,
-               "a uniform shape exceeds the budget with its heads alone");
+    FailBudget(costs, limit, "a uniform shape exceeds the budget with its heads alone");
   GlobalSearchResult result;
   result.plan.kept.resize(spec.sub_layers.size());
   for (size_t i = 0; i < spec.sub_layers.size(); ++i) {
