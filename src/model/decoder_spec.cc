@@ -196,7 +196,10 @@ Json DecoderConfig(const Json& config, const ModelSpec& spec, const Tensors& ten
     return std::all_of(list.begin(), list.end(), [&](const Json& v) { return v == list[0]; });
   };
   changed["head_dim"] = spec.head_width;
-  if (same(groups) && same(queries) && same(channels) && groups[0] > 0 && channels[0] > 0) {
+  // Only LLaMA's stock class reads biases; another drops them with a warning.
+  const bool stock = spec.family == "llama" || !(attention_bias || ffn_bias);
+  if (stock && same(groups) && same(queries) && same(channels) && groups[0] > 0 &&
+      channels[0] > 0) {
     changed["num_key_value_heads"] = groups[0];
     changed["num_attention_heads"] = groups[0].get<int64_t>() * queries[0].get<int64_t>();
     changed["intermediate_size"] = channels[0];
