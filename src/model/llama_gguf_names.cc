@@ -54,7 +54,7 @@ std::string Translate(std::string_view name, std::string_view Name::*from,
   return {};
 }
 
-void AddIfAbsent(const std::string& name, std::vector<int64_t> shape,
+void AddIfAbsent(const std::string& name, const std::vector<int64_t>& shape,
                  std::map<std::string, at::Tensor>* tensors) {
   tensors->try_emplace(name, at::ones(shape, at::kFloat));
 }

@@ -17,6 +17,7 @@ GlobalSearchResult SearchByRank(const ModelSpec& spec, const std::vector<at::Ten
       MakeBlocks(spec, scores, costs, limits, UnitKind::kChannel);
   blocks.insert(blocks.end(), channels.begin(), channels.end());
   std::vector<const UnitBlock*> order;
+  order.reserve(blocks.size());
   for (const UnitBlock& block : blocks) order.push_back(&block);
   std::stable_sort(order.begin(), order.end(), [](const UnitBlock* a, const UnitBlock* b) {
     return a->required != b->required ? a->required : a->mean() > b->mean();
