@@ -52,18 +52,19 @@ def token_rates(rows):
 def summarize_smollm2(folder, shown):
     prune, bench = read_results(folder, "llm-prune", "llm-bench")
     coppice = shown(folder.parent / "release" / "coppice")
-    dense, pruned = shown(bench["rows"][0]["model"]), shown(folder / "smollm2" / "model.gguf")
+    dense, pruned = pathlib.Path(bench["rows"][0]["model"]), folder / "smollm2" / "model.gguf"
     print(f"\nSmolLM2, pruned in {prune['seconds']['total']:.0f} s without labels (dense -> pruned)\n")
-    print(change("size", **prune["bytes"], unit="MB", scale=1e6))
     print(change("parameters", **prune["params"], unit="M", scale=1e6))
     print(change("MACs of the blocks", **prune["macs"], unit="G", scale=1e9))
     print(change("held-out perplexity", prune["eval"]["before"], prune["eval"]["after"], unit="", scale=1))
     for line in token_rates(bench["rows"]):
         print(line)
-    print(f"\nThe pruned model: {pruned}\nNext:")
-    print(f"  llama-cli -m {pruned}     # llama.cpp, where it is installed")
-    print(f"  {coppice} inspect {pruned}")
-    print(f"  {coppice} prune {dense} --data MY.txt --keep-params 0.9 --out OUT")
+    sizes = [path.stat().st_size / 1e6 for path in (dense, pruned)]
+    print(f"  GGUF file: {sizes[0]:.1f} MB with 4-bit matrices -> {sizes[1]:.1f} MB with 16-bit ones (--gguf-type q8_0 halves it)")
+    print(f"\nThe pruned model: {shown(pruned)}\nNext:")
+    print(f"  llama-cli -m {shown(pruned)}     # llama.cpp, where it is installed")
+    print(f"  {coppice} inspect {shown(pruned)}")
+    print(f"  {coppice} prune {shown(dense)} --data MY.txt --keep-params 0.9 --out OUT")
 
 
 SUMMARIES = {"minilm": summarize_minilm, "smollm2": summarize_smollm2}
