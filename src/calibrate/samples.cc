@@ -167,6 +167,19 @@ Samples DrawSamples(const ModelSpec& spec, const Tokenizer& tokenizer, const Dat
   return result;
 }
 
+Samples TakeEvery(int64_t every, Samples* samples) {
+  Samples taken, rest;
+  taken.labelled = rest.labelled = samples->labelled;
+  for (size_t i = 0; i < samples->samples.size(); ++i) {
+    const bool take = static_cast<int64_t>(i + 1) % every == 0;
+    Samples& into = take ? taken : rest;
+    into.samples.push_back(std::move(samples->samples[i]));
+    if (!samples->windows.empty()) into.windows.push_back(std::move(samples->windows[i]));
+  }
+  *samples = std::move(rest);
+  return taken;
+}
+
 std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, int64_t max_tokens,
                                at::Device device) {
   std::vector<int64_t> order(samples.samples.size());

@@ -98,7 +98,7 @@ void AddPrune(CLI::App* app, Action* action) {
   sub->add_option("--at-length", o.at_length,
                   "tokens at which MACs are counted (default: mean of the examples)")
       ->check(CLI::Range(1.0, 1e6));
-  sub->add_option("--method", o.method, "fisher, numerical, flap, wanda or magnitude")
+  sub->add_option("--method", o.method, "obs, fisher, numerical, flap, wanda or magnitude")
       ->capture_default_str();
   sub->add_flag("--as-published", o.as_published, "exactly the paper's procedure, repairs off");
   sub->add_flag("--uniform", o.uniform, "the same shape in every layer, for stock model classes");
@@ -127,6 +127,20 @@ void AddPrune(CLI::App* app, Action* action) {
   sub->add_option("--channel-multiple", o.channel_multiple,
                   "channels of a language model's layer are a multiple of this")
       ->capture_default_str();
+  sub->add_option("--allocation", o.allocation,
+                  "obs: how widths are chosen: levels, fisher, or best of both")
+      ->check(CLI::IsMember({"best", "levels", "fisher", "fisher-units"}))
+      ->capture_default_str();
+  sub->add_option("--labels", o.labels, "of the gradients: data, model or probe")
+      ->check(CLI::IsMember({"auto", "data", "model", "probe"}))
+      ->capture_default_str();
+  sub->add_option("--align", o.align, "obs: align what sub-layers read: yes, no, or best of both")
+      ->check(CLI::IsMember({"best", "yes", "no"}))
+      ->capture_default_str();
+  sub->add_option("--measured", o.measured,
+                  "obs: shares of a sub-layer at which its loss is measured; empty: none")
+      ->delimiter(',')
+      ->expected(0, 8);
   sub->add_flag("--rearrange", o.rearrange, "exchange units inside layers after the search");
   sub->add_option("--to", o.forms, "forms to write: hf, gguf (default: the input's own)")
       ->delimiter(',');

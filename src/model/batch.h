@@ -17,4 +17,7 @@ struct Batch {
   int64_t rows() const { return static_cast<int64_t>(samples.size()); }
 };
 
+// Rows of x (B, T, n) that are real tokens, (M, n): what every statistic is made of.
+at::Tensor RealRows(const Batch& batch, const at::Tensor& x);
+
 }  // namespace coppice

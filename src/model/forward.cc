@@ -42,15 +42,17 @@ at::Tensor Embed(const Network& net, const Batch& batch) {
   return LayerNorm(net, net.embedding_norm, sum);
 }
 
+at::Tensor ReadByBranch(const Network& net, const SubLayer& sub, const at::Tensor& hidden) {
+  return net.spec.form == BlockForm::kDecoder ? RmsNorm(net, sub.norm, hidden) : hidden;
+}
+
 at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
                       const AttentionContext& context, KeyValueCache* cache) {
   if (sub.units == 0) {
     return at::empty({hidden.size(0), hidden.size(1), 0},
                      hidden.options().dtype(net.compute.dtype));
   }
-  const bool pre_norm = net.spec.form == BlockForm::kDecoder;
-  const at::Tensor input =
-      pre_norm ? RmsNorm(net, sub.norm, hidden).to(net.compute.dtype) : hidden;  // (B, T, D)
+  const at::Tensor input = ReadByBranch(net, sub, hidden).to(net.compute.dtype);  // (B, T, D)
   if (sub.kind == UnitKind::kHead) return Attend(sub, input, context, cache);
   const at::Tensor in = Apply(sub.in, input);
   if (!sub.gated) return Activate(in, net.spec.activation);

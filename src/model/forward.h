@@ -21,6 +21,9 @@ namespace coppice {
 // Sum of embeddings, in encoders normed: (B, T, D) float32.
 at::Tensor Embed(const Network& net, const Batch& batch);
 
+// What the sub-layer's matrices read: the stream itself, or its RMS norm: (B, T, D) float32.
+at::Tensor ReadByBranch(const Network& net, const SubLayer& sub, const at::Tensor& hidden);
+
 // X of a sub-layer: (B, T, units * width) in the compute dtype. hidden: (B, T, D) float32. cache:
 // of this sub-layer, for generation.
 at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const at::Tensor& hidden,

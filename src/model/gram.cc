@@ -30,6 +30,32 @@ at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin) {
   return at::mm(values.t(), values);
 }
 
+void ProductSum::Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin) {
+  constexpr int64_t kStretch = 4096;
+  if (!stretch_.defined()) stretch_ = at::zeros({left.size(1), right.size(1)}, left.options());
+  if (left.size(1) == 0 || right.size(1) == 0) return;
+  if (origin == at::kBFloat16 && left.is_cpu()) {
+    const ExactBfloat16Products guard;
+    stretch_.addmm_(left.t(), right);
+  } else {
+    stretch_.addmm_(left.t(), right);
+  }
+  rows_ += left.size(0);
+  if (rows_ < kStretch) return;
+  if (total_.defined()) {
+    total_.add_(stretch_);
+  } else {
+    total_ = stretch_.to(at::kDouble);
+  }
+  stretch_.zero_();
+  rows_ = 0;
+}
+
+at::Tensor ProductSum::Total() const {
+  if (!total_.defined()) return stretch_.defined() ? stretch_.to(at::kDouble) : at::Tensor();
+  return total_ + stretch_;
+}
+
 at::Tensor GramMatrix(const at::Tensor& inputs) {
   return GramMatrixOf(inputs.to(at::kFloat), inputs.scalar_type());
 }

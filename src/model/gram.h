@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 namespace coppice {
 
 // X'X in float32 of X (M, I). X in bfloat16 is multiplied by the CPU's bfloat16 units with float32
@@ -11,5 +13,20 @@ at::Tensor GramMatrix(const at::Tensor& inputs);
 
 // The same of float32 values that came from `origin`, so are exact in it.
 at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin);
+
+// A'B summed over batches: in float32 over stretches of some thousand rows, in float64 beyond, so
+// that the sum is exact to float32's products and costs little more than they do.
+class ProductSum {
+ public:
+  // left: (M, I), right: (M, D), float32 values that came from `origin`.
+  void Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin);
+  // (I, D) float64 so far; undefined before the first Add().
+  at::Tensor Total() const;
+
+ private:
+  at::Tensor stretch_;  // float32
+  at::Tensor total_;    // float64
+  int64_t rows_ = 0;    // in stretch_
+};
 
 }  // namespace coppice

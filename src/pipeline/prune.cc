@@ -13,6 +13,7 @@
 #include "export/huggingface.h"
 #include "load/strict_json.h"
 #include "model/device.h"
+#include "pipeline/obs.h"
 #include "pipeline/select.h"
 #include "pipeline/source.h"
 #include "search/global_search.h"
@@ -79,13 +80,18 @@ void RefuseToReplaceInputs(const PruneOptions& options) {
   }
 }
 
+// Of eight samples that are fitted, one more is drawn to choose by.
+constexpr int64_t kFittedPerHeldOut = 8;
+
 Samples Calibrate(const Model& model, const Tokenizer& tokenizer, const PruneOptions& options) {
   constexpr int64_t kSamples = 2048, kWindows = 32;
   const Dataset dataset = ReadDataset(options.data);
   const bool language = model.spec.task == Task::kLanguageModel;
   const bool answering = model.spec.task == Task::kQuestionAnswering;
+  int64_t count = options.samples.value_or(language ? kWindows : kSamples);
+  if (options.method == "obs") count += (count + kFittedPerHeldOut - 1) / kFittedPerHeldOut;
   return DrawSamples(model.spec, tokenizer, dataset,
-                     {.count = options.samples.value_or(language ? kWindows : kSamples),
+                     {.count = count,
                       .seed = options.seed,
                       .with_replacement = options.as_published,
                       .max_length = options.length > 0 ? options.length
@@ -100,32 +106,134 @@ double Ridge(const ModelSpec& spec, const PruneOptions& options) {
   return options.ridge.value_or(spec.task == Task::kLanguageModel ? 0.3 : 0.03);
 }
 
-Model RepairModel(const Model& model, const Network& dense, const Scored& scored,
-                  const CostTable& costs, const Samples& samples, const Model& shrunk,
-                  const PruneOptions& options, const Console& console, PruneReport* report) {
+TuneOptions RepairOptions(const Model& model, const PruneOptions& options) {
+  const Method& method = FindMethod(options.method);
   TuneOptions tune;
-  tune.ridge = report->ridge = Ridge(model.spec, options);
-  tune.repair = options.repair ? ParseRepair(*options.repair) : FindMethod(options.method).repair;
-  if (tune.repair == Repair::kNone) return shrunk;
-  tune.target = options.target ? ParseTarget(*options.target) : FindMethod(options.method).target;
-  const bool scales = options.as_published && options.method == "fisher";
-  tune.published = scales;
-  TuneResult result;
-  if (scales) {
-    // The published teacher is itself pruned, to the square root of the budget.
-    const Plan milder =
-        SearchGlobally(model.spec, scored.scores, costs,
-                       BudgetLimit(costs, std::sqrt(options.keep)), SearchRules::kPublished)
-            .plan;
-    result = Tune(Bind(Shrink(model, milder), dense.compute), shrunk, samples, tune, console);
-  } else {
-    result = Tune(dense, shrunk, samples, tune, console);
-  }
+  tune.ridge = Ridge(model.spec, options);
+  tune.repair = options.repair ? ParseRepair(*options.repair) : method.repair;
+  tune.target = options.target ? ParseTarget(*options.target) : method.target;
+  tune.published = options.as_published && options.method == "fisher";
+  tune.align = options.align == "yes";
+  return tune;
+}
+
+Model Repaired(const Model& shrunk, const TuneResult& result, const Console& console,
+               PruneReport* report) {
   report->repairs = result.records;
   for (const TuneRecord& record : result.records) {
     if (!record.note.empty()) console.Note(fmt::format("  {}: {}", record.output, record.note));
   }
   return WithTensors(shrunk, result.tensors);
+}
+
+Model RepairModel(const Model& model, const Network& dense, const Scored& scored,
+                  const CostTable& costs, const FitSamples& samples, const Model& shrunk,
+                  const PruneOptions& options, const Console& console, PruneReport* report) {
+  const TuneOptions tune = RepairOptions(model, options);
+  report->ridge = tune.ridge;
+  if (tune.repair == Repair::kNone) return shrunk;
+  if (!tune.published) return Repaired(shrunk, Tune(dense, shrunk, samples, tune, console), console, report);
+  // The published teacher is itself pruned, to the square root of the budget.
+  const Plan milder = SearchGlobally(model.spec, scored.scores, costs,
+                                     BudgetLimit(costs, std::sqrt(options.keep)),
+                                     SearchRules::kPublished)
+                          .plan;
+  const Network teacher = Bind(Shrink(model, milder), dense.compute);
+  return Repaired(shrunk, Tune(teacher, shrunk, samples, tune, console), console, report);
+}
+
+// What competes is repaired and measured on held-out samples; the best so far stays.
+struct Contest {
+  const Model& model;
+  const Network& dense;
+  const FitSamples& samples;
+  const Console& console;
+  PruneReport* report;
+  Model best_model;
+  TuneResult best;
+  size_t chosen = 0;
+
+  void Try(const ObsPlan& plan, const TuneOptions& tune) {
+    Model shrunk = Shrink(model, plan.plan);
+    TuneResult result = Tune(dense, shrunk, samples, tune, console);
+    const Divergence divergence = result.held_out.value_or(Divergence{});
+    std::vector<Trial>& trials = report->trials;
+    trials.push_back({plan.name, TargetName(tune.target), tune.align, plan.loss, divergence, false});
+    console.Note(fmt::format("  widths by {}, target {}{}: {:.5f} nats on held-out samples",
+                             plan.name, TargetName(tune.target), tune.align ? ", aligned" : "",
+                             divergence.mean()));
+    if (trials.size() > 1 && divergence.mean() >= trials[chosen].divergence.mean()) return;
+    chosen = trials.size() - 1;
+    best_model = std::move(shrunk);
+    best = std::move(result);
+    report->plan = plan.plan;
+  }
+};
+
+Model PruneByObs(const Model& model, const Network& dense, const FitSamples& samples,
+                 const CostTable& costs, const PruneOptions& options, const Console& console,
+                 PruneReport* report) {
+  std::vector<ObsPlan> plans;
+  ObsScores scores;
+  {
+    const StageClock clock(&report->seconds.score);
+    scores = MakeObsScores(model, dense, samples, options, console, report);
+  }
+  {
+    const StageClock clock(&report->seconds.search);
+    plans = MakeObsPlans(model.spec, scores, costs, BudgetLimit(costs, options.keep),
+                         LimitsOf(model.spec, options.channel_multiple), options);
+  }
+  const StageClock clock(&report->seconds.tune);
+  TuneOptions tune = RepairOptions(model, options);
+  report->ridge = tune.ridge;
+  if (tune.repair == Repair::kNone) {
+    report->plan = plans.front().plan;
+    return Shrink(model, report->plan);
+  }
+  if (samples.held_out.samples.empty()) plans.resize(1);
+  Contest contest{model, dense, samples, console, report, {}, {}};
+  for (const ObsPlan& plan : plans) contest.Try(plan, tune);
+  if (options.align == "best" && !samples.held_out.samples.empty()) {
+    tune.align = true;
+    for (const ObsPlan& plan : plans) {
+      if (plan.name == report->trials[contest.chosen].plan) {
+        contest.Try(plan, tune);
+        break;
+      }
+    }
+  }
+  report->trials[contest.chosen].chosen = true;
+  return Repaired(contest.best_model, contest.best, console, report);
+}
+
+Plan ReadPlan(const std::filesystem::path& file);
+
+// Scores, then one search, then one repair.
+Model PruneInSteps(const Model& model, const Network& dense, const FitSamples& samples,
+                   const CostTable& costs, const PruneOptions& options, const Console& console,
+                   PruneReport* report) {
+  StageSeconds& seconds = report->seconds;
+  Scored scored;
+  if (options.plan.empty()) {
+    const StageClock clock(&seconds.score);
+    scored = ScoreUnits(model, dense, samples.fitted, options, console, report);
+    for (const at::Tensor& score : scored.scores) report->total_score += score.sum().item<double>();
+  }
+  {
+    const StageClock clock(&seconds.search);
+    report->plan = options.plan.empty() ? SearchPlan(model, scored, costs, options, console, report)
+                                        : ReadPlan(options.plan);
+    ValidatePlan(report->plan, UnitCounts(model.spec), options.plan.string());
+  }
+  scored.gradients.clear();
+  Model shrunk;
+  {
+    const StageClock clock(&seconds.shrink);
+    shrunk = Shrink(model, report->plan);
+  }
+  const StageClock clock(&seconds.tune);
+  return RepairModel(model, dense, scored, costs, samples, shrunk, options, console, report);
 }
 
 Plan ReadPlan(const std::filesystem::path& file) {
@@ -166,9 +274,14 @@ void Write(const Model& pruned, const PruneReport& report) {
 }
 
 void ReadExamples(const Model& model, const Tokenizer& tokenizer, Samples* samples,
-                  Evaluation* evaluation, PruneReport* report) {
+                  Samples* held_out, Evaluation* evaluation, PruneReport* report) {
   const PruneOptions& options = report->options;
   *samples = Calibrate(model, tokenizer, options);
+  if (options.method == "obs" && samples->samples.size() > 1) {
+    const auto drawn = static_cast<int64_t>(samples->samples.size());
+    *held_out = TakeEvery(std::min(kFittedPerHeldOut + 1, drawn), samples);
+  }
+  report->held_out = static_cast<int64_t>(held_out->samples.size());
   report->samples = static_cast<int64_t>(samples->samples.size());
   report->calibration_tokens = samples->tokens();
   report->tokens = options.at_length.value_or(samples->mean_tokens());
@@ -229,36 +342,19 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     dense = Bind(model, compute);
     DescribeModel(model, &report);
   }
-  Samples samples;
+  Samples samples, held_out;
   Evaluation evaluation;
   {
     const StageClock clock(&seconds.calibrate);
-    ReadExamples(model, *tokenizer, &samples, &evaluation, &report);
+    ReadExamples(model, *tokenizer, &samples, &held_out, &evaluation, &report);
   }
   const CostTable costs = MakeCostTable(model, options.budget, options.scope, report.tokens);
-  Scored scored;
-  if (options.plan.empty()) {
-    const StageClock clock(&seconds.score);
-    scored = ScoreUnits(model, dense, samples, options, console, &report);
-    for (const at::Tensor& score : scored.scores) report.total_score += score.sum().item<double>();
-  }
-  {
-    const StageClock clock(&seconds.search);
-    report.plan = options.plan.empty() ? SearchPlan(model, scored, costs, options, console, &report)
-                                       : ReadPlan(options.plan);
-    ValidatePlan(report.plan, UnitCounts(model.spec), options.plan.string());
-    report.kept = static_cast<double>(costs.Of(report.plan)) / static_cast<double>(costs.Dense());
-  }
-  scored.gradients.clear();
-  Model pruned;
-  {
-    const StageClock clock(&seconds.shrink);
-    pruned = Shrink(model, report.plan);
-  }
-  {
-    const StageClock clock(&seconds.tune);
-    pruned = RepairModel(model, dense, scored, costs, samples, pruned, options, console, &report);
-  }
+  const FitSamples fit{samples, held_out};
+  const Model pruned =
+      options.method == "obs" && options.plan.empty()
+          ? PruneByObs(model, dense, fit, costs, options, console, &report)
+          : PruneInSteps(model, dense, fit, costs, options, console, &report);
+  report.kept = static_cast<double>(costs.Of(report.plan)) / static_cast<double>(costs.Dense());
   Finish(model, pruned, evaluation, console, &report);
   seconds.total = Now() - start;
   return report;

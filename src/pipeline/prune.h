@@ -29,7 +29,7 @@ struct PruneOptions {
   double keep = 1;  // share that stays, in (0, 1]
   std::optional<double>
       at_length;  // tokens at which MACs are counted; the calibration mean without it
-  std::string method = "fisher";
+  std::string method = "obs";
   bool as_published = false;
   bool uniform = false;
   std::optional<int64_t> samples;  // 2048, language models 32, without it
@@ -43,6 +43,11 @@ struct PruneOptions {
   std::optional<int64_t> row_tokens;  // fisher: tokens of a sample that make a row, 0 for all; 64
                                       // in language models without it
   int64_t channel_multiple = 32;      // of channels in a decoder's layer
+  std::string allocation = "best";  // obs: "levels", "fisher", or the better of both
+  std::string labels = "auto";      // of gradients: "data", "model", "probe"
+  std::string align = "best";       // obs: align what sub-layers read: "yes", "no", or the better
+  std::vector<double> measured = {0.5};  // obs: shares of a sub-layer's units at which its loss is
+                                         // measured
   bool rearrange =
       false;  // exchange units inside layers after the search; always with as_published
   std::filesystem::path eval;      // empty: no evaluation
@@ -59,6 +64,17 @@ struct StageSeconds {
   double load = 0, calibrate = 0, score = 0, search = 0, tune = 0, shrink = 0, write = 0, total = 0;
 };
 
+// One way to prune that was tried, and how far its outputs are from the dense model's on held-out
+// samples.
+struct Trial {
+  std::string plan;    // how the widths were chosen
+  std::string target;  // of the repair
+  bool align = false;
+  double predicted = 0;  // loss of the plan by its curves, nats
+  Divergence divergence;
+  bool chosen = false;
+};
+
 struct PruneReport {
   PruneOptions options;
   double tokens = 0;  // length at which MACs are counted
@@ -69,6 +85,8 @@ struct PruneReport {
   std::vector<std::string> sub_layers;  // output projection of each
   std::vector<int64_t> units;           // of each, before
   std::vector<TuneRecord> repairs;
+  std::vector<Trial> trials;
+  int64_t held_out = 0;  // samples that choices are made by
   int64_t samples = 0, calibration_tokens = 0, swaps = 0;
   bool sampled_labels = false;
   double calibration_loss = 0;

@@ -36,9 +36,24 @@ Json SubLayersJson(const PruneReport& report) {
       entry["repair"] = RepairName(record.repair);
       entry["explained"] = record.explained;
       entry["damping"] = record.damping;
+      if (record.held_out) entry["held_out"] = *record.held_out;
+      if (record.aligned) entry["aligned"] = *record.aligned;
       if (!record.note.empty()) entry["note"] = record.note;
     }
     list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+Json TrialsJson(const PruneReport& report) {
+  Json list = Json::array();
+  for (const Trial& trial : report.trials) {
+    list.push_back({{"widths", trial.plan},
+                    {"target", trial.target},
+                    {"align", trial.align},
+                    {"predicted", trial.predicted},
+                    {"held_out_divergence", trial.divergence.mean()},
+                    {"chosen", trial.chosen}});
   }
   return list;
 }
@@ -56,6 +71,7 @@ Json ResultJson(const PruneReport& report) {
       {"macs", {{"before", report.before.macs_blocks}, {"after", report.after.macs_blocks}}},
       {"bytes", {{"before", report.before.bytes}, {"after", report.after.bytes}}},
       {"seconds", SecondsJson(report.seconds, true)},
+      {"trials", TrialsJson(report)},
       {"peak_memory_bytes", report.peak_memory_bytes},
       {"device", report.device},
       {"dtype", report.dtype}};

@@ -20,15 +20,6 @@ namespace {
 constexpr int64_t kPublishedBatch = 32;
 constexpr int64_t kPublishedBatchAnswering = 12;
 
-std::vector<at::Tensor> Squares(const std::vector<at::Tensor>& gradients) {
-  std::vector<at::Tensor> scores;
-  scores.reserve(gradients.size());
-  for (const at::Tensor& rows : gradients) {
-    scores.push_back(rows.square().sum(0, false, at::kDouble).to(at::kCPU).contiguous());
-  }
-  return scores;
-}
-
 // Rows of mini-batches in the order of drawing: the published Fisher information squares their mean
 // gradients.
 std::vector<at::Tensor> BatchMeans(const std::vector<at::Tensor>& gradients, int64_t batch) {
@@ -50,32 +41,21 @@ int64_t RowTokens(const ModelSpec& spec) {
 
 Scored ScoreByGradients(const Network& dense, const Samples& samples, const PruneOptions& options,
                         const Console& console, PruneReport* report) {
-  const LabelSource labels =
-      samples.labelled && dense.spec.task != Task::kNone ? LabelSource::kData : LabelSource::kModel;
-  report->sampled_labels = labels == LabelSource::kModel;
+  const MaskGradientOptions how = GradientOptions(dense, samples, options);
+  report->sampled_labels = how.labels != LabelSource::kData;
   if (options.as_published && report->sampled_labels) {
     console.Warn("the published method needs labels; they are drawn from the model instead");
   }
-  MaskGradients gradients =
-      ComputeMaskGradients(dense, samples,
-                           {.labels = labels,
-                            .seed = options.seed,
-                            .batch_tokens = dense.compute.device.is_cuda() ? 8192 : 1024,
-                            .row_tokens = options.row_tokens.value_or(RowTokens(dense.spec))},
-                           console);
+  MaskGradients gradients = ComputeMaskGradients(dense, samples, how, console);
   report->calibration_loss = gradients.mean_loss;
-  if (!std::isfinite(gradients.mean_loss)) {
-    ThrowBadInput({.what = "the loss on the calibration examples is not finite",
-                   .where = options.data.string(),
-                   .hint = "the weights may hold infinities; try --dtype float32"});
-  }
+  CheckLoss(gradients.mean_loss, options);
   Scored scored{std::move(gradients.rows), {}};
   if (options.as_published) {
     const bool answering = dense.spec.task == Task::kQuestionAnswering;
     scored.gradients =
         BatchMeans(scored.gradients, answering ? kPublishedBatchAnswering : kPublishedBatch);
   }
-  scored.scores = Squares(scored.gradients);
+  scored.scores = FisherScores(scored.gradients);
   return scored;
 }
 
@@ -154,10 +134,46 @@ GlobalSearchResult SearchFisher(const Model& model, const Scored& scored, const 
   return {rearranged.plan, result.kept_score};
 }
 
+LabelSource Labels(const Network& dense, const Samples& samples, const PruneOptions& options) {
+  const Task task = dense.spec.task;
+  if (task == Task::kLanguageModel) return LabelSource::kData;
+  if (options.labels == "probe") return LabelSource::kProbe;
+  if (options.labels == "model") return LabelSource::kModel;
+  const bool there = samples.labelled && task != Task::kNone;
+  if (options.labels == "data" || options.method != "obs")
+    return there ? LabelSource::kData : LabelSource::kModel;
+  return LabelSource::kProbe;
+}
+
 }  // namespace
+
+MaskGradientOptions GradientOptions(const Network& dense, const Samples& samples,
+                                    const PruneOptions& options) {
+  return {.labels = Labels(dense, samples, options),
+          .seed = options.seed,
+          .batch_tokens = dense.compute.device.is_cuda() ? 8192 : 1024,
+          .row_tokens = options.row_tokens.value_or(RowTokens(dense.spec))};
+}
+
+std::vector<at::Tensor> FisherScores(const std::vector<at::Tensor>& gradients) {
+  std::vector<at::Tensor> scores;
+  scores.reserve(gradients.size());
+  for (const at::Tensor& rows : gradients) {
+    scores.push_back(rows.square().sum(0, false, at::kDouble).to(at::kCPU).contiguous());
+  }
+  return scores;
+}
+
+void CheckLoss(double loss, const PruneOptions& options) {
+  if (std::isfinite(loss)) return;
+  ThrowBadInput({.what = "the loss on the calibration examples is not finite",
+                 .where = options.data.string(),
+                 .hint = "the weights may hold infinities; try --dtype float32"});
+}
 
 const std::vector<Method>& Methods() {
   static const std::vector<Method> methods = {
+      {.name = "obs"},
       {.name = "fisher", .published = true},
       {.name = "numerical", .published = true},
       {.name = "flap", .repair = Repair::kBias, .target = Target::kDense},

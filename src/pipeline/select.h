@@ -9,6 +9,7 @@
 #include "model/cost.h"
 #include "model/network.h"
 #include "pipeline/prune.h"
+#include "score/mask_gradients.h"
 #include "search/unit_blocks.h"
 
 namespace coppice {
@@ -31,6 +32,16 @@ struct Scored {
   std::vector<at::Tensor> gradients;  // of each sub-layer, (rows, units); empty otherwise
   std::vector<at::Tensor> scores;     // of each sub-layer, (units) float64, higher is better
 };
+
+// How a method's gradients are taken: labels, rows, batches.
+MaskGradientOptions GradientOptions(const Network& dense, const Samples& samples,
+                                    const PruneOptions& options);
+
+// Sums of squares over the rows of each sub-layer's gradients: (units) float64 on the CPU.
+std::vector<at::Tensor> FisherScores(const std::vector<at::Tensor>& gradients);
+
+// Throws Error (kBadInput) for a calibration loss that is not finite.
+void CheckLoss(double loss, const PruneOptions& options);
 
 Scored ScoreUnits(const Model& model, const Network& dense, const Samples& samples,
                   const PruneOptions& options, const Console& console, PruneReport* report);

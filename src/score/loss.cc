@@ -59,12 +59,67 @@ at::Tensor LanguageModelLosses(const at::Tensor& logits, const at::Tensor& next)
   return losses.sum(1) / next.ne(kNoTarget).sum(1).clamp_min(1);
 }
 
+// Random signs like `shape`'s rows, a stream of its own for every sample: (B, n) float32.
+at::Tensor RandomSigns(const Batch& batch, int64_t count, uint64_t seed) {
+  at::Tensor signs = at::empty({batch.rows(), count}, at::kFloat);
+  auto rows = signs.accessor<float, 2>();
+  for (int64_t row = 0; row < batch.rows(); ++row) {
+    Random random(seed, 1 + static_cast<uint64_t>(batch.samples[static_cast<size_t>(row)]));
+    for (int64_t i = 0; i < count; ++i) rows[row][i] = random.Next() >> 63 ? 1.0F : -1.0F;
+  }
+  return signs;
+}
+
+// v = L e for the distributions of logits (B, C): exact Cholesky factor L of diag(p) - p p'. With
+// s_k the sum of p from k on, L_jk = -p_j sqrt(p_k / (s_k s_k+1)) below the diagonal and
+// L_kk = sqrt(p_k s_k+1 / s_k).
+at::Tensor SoftmaxProbe(const at::Tensor& logits, const at::Tensor& signs) {
+  const at::Tensor p = at::softmax(logits.to(at::kDouble), 1);
+  const at::Tensor from = p.flip(1).cumsum(1).flip(1);                                // s_k
+  const at::Tensor after = at::constant_pad_nd(from.slice(1, 1), {0, 1});             // s_k+1
+  const at::Tensor tiny = at::full({}, 1e-300, p.options());
+  const at::Tensor diagonal = (p * after / from.maximum(tiny)).sqrt();
+  const at::Tensor below = (p / (from * after).maximum(tiny)).sqrt() * after.gt(0);
+  const at::Tensor e = signs.to(p.options());
+  const at::Tensor before = (below * e).cumsum(1) - below * e;  // sum over k < j
+  return (diagonal * e - p * before).to(logits.scalar_type());
+}
+
 }  // namespace
+
+at::Tensor ProbeLosses(Task task, const at::Tensor& output, const Batch& batch, uint64_t seed) {
+  const at::Tensor z = output.detach();
+  const int64_t numbers = output.numel() / batch.rows();
+  const at::Tensor signs = RandomSigns(batch, numbers, seed).to(z.device());
+  switch (task) {
+    case Task::kClassification:
+      return (SoftmaxProbe(z, signs) * output).sum(1);
+    case Task::kQuestionAnswering: {
+      // The loss is the mean of two: the Fisher information is a quarter of either's, summed.
+      const int64_t tokens = output.size(1);
+      at::Tensor sum;
+      for (const int64_t end : {0, 1}) {
+        const at::Tensor v = SoftmaxProbe(z.select(2, end), signs.slice(1, end * tokens, (end + 1) * tokens));
+        const at::Tensor logits = output.select(2, end);
+        const at::Tensor part = at::where(logits.isfinite(), logits, at::zeros_like(logits)).mul(v).sum(1) / 2;
+        sum = sum.defined() ? sum + part : part;
+      }
+      return sum;
+    }
+    case Task::kRegression:
+    case Task::kNone:
+      return (signs.view(output.sizes()) * output).sum(1);
+    case Task::kLanguageModel:
+      break;
+  }
+  Check(false, "a language model has no probe");
+  return {};
+}
 
 at::Tensor MakeTargets(const ModelSpec& spec, const Samples& samples, const Batch& batch,
                        const at::Tensor& output, LabelSource source, uint64_t seed) {
   if (spec.task == Task::kLanguageModel) return NextTokens(batch);
-  if (source == LabelSource::kModel) return DrawTargets(spec.task, output, batch, seed);
+  if (source != LabelSource::kData) return DrawTargets(spec.task, output, batch, seed);
   const bool classes = spec.task == Task::kClassification;
   const bool spans = spec.task == Task::kQuestionAnswering;
   Check(spec.task != Task::kNone, "an embedding has no labels");

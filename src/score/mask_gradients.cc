@@ -60,20 +60,23 @@ std::vector<Segment> MakeSegments(const Network& net, int64_t tokens) {
 
 // A segment's forward pass.
 struct Pass {
-  at::Tensor hidden;               // (B, T, D) at its end
-  std::vector<at::Tensor> inputs;  // X of the sub-layers that have units
-  std::vector<size_t> owner;       // which sub-layer each is of
+  at::Tensor hidden;                // (B, T, D) at its end
+  std::vector<at::Tensor> inputs;   // X of the sub-layers that have units
+  std::vector<at::Tensor> outputs;  // (B, T, D) what their projections make of it
+  std::vector<size_t> owner;        // which sub-layer each is of
 };
 
 Pass Run(const Network& net, const Segment& segment, const at::Tensor& hidden,
          const AttentionContext& context) {
-  Pass pass{hidden, {}, {}};
+  Pass pass{hidden, {}, {}, {}};
   for (size_t i = segment.begin; i < segment.end; ++i) {
     const SubLayer& sub = net.sub_layers[i];
     const at::Tensor x = UnitInputs(net, sub, pass.hidden, context);
-    pass.hidden = AddBranch(net, sub, pass.hidden, Project(sub, x));
+    const at::Tensor y = Project(sub, x);
+    pass.hidden = AddBranch(net, sub, pass.hidden, y);
     if (sub.units == 0) continue;
     pass.inputs.push_back(x);
+    pass.outputs.push_back(y);
     pass.owner.push_back(i);
   }
   return pass;
@@ -104,6 +107,9 @@ double AddBatch(const Network& net, const Samples& samples, const Batch& batch,
   const std::vector<at::Tensor> starts = SegmentStarts(net, segments, batch, context);
   double loss_sum = 0;
   at::Tensor upstream;  // gradient of the loss by the residual stream
+  // A language model's loss is a mean over tokens; curvature is that of their sum.
+  const bool language = net.spec.task == Task::kLanguageModel;
+  const auto of_sum = static_cast<double>(language ? batch.ids.size(1) : 1);
   for (size_t k = segments.size(); k-- > 0;) {
     at::AutoGradMode with_gradients(true);
     const at::Tensor start = starts[k].detach().requires_grad_();
@@ -113,10 +119,14 @@ double AddBatch(const Network& net, const Samples& samples, const Batch& batch,
       const at::Tensor output = ApplyHead(net, pass.hidden, batch);
       const at::Tensor targets =
           MakeTargets(net.spec, samples, batch, output, options.labels, options.seed);
-      end = SampleLosses(net.spec.task, output, targets).sum();
-      loss_sum = end.item<double>();
+      const at::Tensor losses = SampleLosses(net.spec.task, output, targets);
+      loss_sum = losses.sum().item<double>();
+      end = options.labels == LabelSource::kProbe
+                ? ProbeLosses(net.spec.task, output, batch, options.seed).sum()
+                : losses.sum();
     }
     std::vector<at::Tensor> wanted = pass.inputs;
+    if (options.curvature) wanted.insert(wanted.end(), pass.outputs.begin(), pass.outputs.end());
     if (k > 0) wanted.push_back(start);
     const std::vector<at::Tensor> gradients =
         torch::autograd::grad({end}, wanted, {upstream}, /*retain_graph=*/false,
@@ -130,6 +140,9 @@ double AddBatch(const Network& net, const Samples& samples, const Batch& batch,
           SumOverTokens(net.sub_layers[owner], pass.inputs[j], gradients[j], row_tokens);
       result->rows[owner].index_copy_(0, RowsOf(batch, each, sums.size(1), net.compute.device),
                                       sums.flatten(0, 1));
+      if (!options.curvature) continue;
+      result->curvatures[owner].Add(RealRows(batch, pass.inputs[j].detach()),
+                                    RealRows(batch, gradients[pass.inputs.size() + j]) * of_sum);
     }
   }
   return loss_sum;
@@ -148,6 +161,11 @@ MaskGradients ComputeMaskGradients(const Network& net, const Samples& samples,
   const at::TensorOptions exact = at::TensorOptions(at::kFloat).device(net.compute.device);
   for (const SubLayer& sub : net.sub_layers)
     result.rows.push_back(at::zeros({count * each, sub.units}, exact));
+  if (options.curvature) {
+    result.curvatures.resize(net.sub_layers.size());
+    const int64_t positions = net.spec.task == Task::kLanguageModel ? samples.tokens() : count;
+    for (Curvature& one : result.curvatures) one.positions = positions;
+  }
   Progress progress(console, "gradients", count);
   double loss_sum = 0;
   for (const Batch& batch :

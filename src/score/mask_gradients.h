@@ -17,6 +17,7 @@
 #include "calibrate/samples.h"
 #include "core/console.h"
 #include "model/network.h"
+#include "score/curvature.h"
 #include "score/loss.h"
 
 namespace coppice {
@@ -24,6 +25,7 @@ namespace coppice {
 struct MaskGradients {
   std::vector<at::Tensor>
       rows;  // of each sub-layer (2L): (N * rows a sample, units) float32 on the network's device
+  std::vector<Curvature> curvatures;  // of each sub-layer, where asked for
   double mean_loss = 0;
 };
 
@@ -32,6 +34,7 @@ struct MaskGradientOptions {
   uint64_t seed = 0;            // of drawn labels
   int64_t batch_tokens = 2048;  // bounds the memory of the activations that the backward pass needs
   int64_t row_tokens = 0;       // tokens of a sample that make a row; 0: all, one row a sample
+  bool curvature = false;       // gather the factors of the loss's curvature from the same pass
 };
 
 MaskGradients ComputeMaskGradients(const Network& net, const Samples& samples,

@@ -56,7 +56,7 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
     for (Stream& s : streams) {
       const at::Tensor hidden = s.hidden.Get();
       const at::Tensor inputs = UnitInputs(net, sub, hidden, s.context);
-      Add(s.batch.padded ? inputs.index({s.batch.mask}) : inputs.flatten(0, 1), kind, &statistics);
+      Add(RealRows(s.batch, inputs), kind, &statistics);
       s.hidden.Set(AddBranch(net, sub, hidden, Project(sub, inputs)));
     }
     if (statistics.gram.defined()) statistics.squares = statistics.gram.diagonal();

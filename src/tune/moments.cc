@@ -2,26 +2,34 @@
 
 #include <ATen/ATen.h>
 
-#include "model/gram.h"
-
 namespace coppice {
 
-void Moments::Add(const at::Tensor& inputs, const at::Tensor& residual) {
+void MomentSum::Add(const at::Tensor& inputs, const at::Tensor& residual) {
   const at::Tensor x = inputs.to(at::kFloat);
-  if (!gram.defined()) {
+  if (!input_sum_.defined()) {
     const at::TensorOptions exact = residual.options().dtype(at::kDouble);
-    gram = at::zeros({x.size(1), x.size(1)}, exact);
-    cross = at::zeros({x.size(1), residual.size(1)}, exact);
-    input_sum = at::zeros({x.size(1)}, exact);
-    residual_sum = at::zeros({residual.size(1)}, exact);
+    input_sum_ = at::zeros({x.size(1)}, exact);
+    residual_sum_ = at::zeros({residual.size(1)}, exact);
+    energy_ = at::zeros({}, exact);
   }
-  tokens += x.size(0);
-  residual_sum.add_(residual.sum(0, false, at::kDouble));
-  residual_energy += residual.square().sum(at::kDouble).item<double>();
-  if (x.size(1) == 0) return;
-  gram.add_(GramMatrixOf(x, inputs.scalar_type()));
-  cross.add_(at::mm(x.t(), residual));
-  input_sum.add_(x.sum(0, false, at::kDouble));
+  tokens_ += x.size(0);
+  residual_sum_.add_(residual.sum(0, false, at::kDouble));
+  energy_.add_(residual.square().sum(at::kDouble));
+  input_sum_.add_(x.sum(0, false, at::kDouble));
+  gram_.Add(x, x, inputs.scalar_type());
+  cross_.Add(x, residual, residual.scalar_type());
+}
+
+Moments MomentSum::Total() const {
+  if (tokens_ == 0) return {};
+  return {tokens_,   gram_.Total(),  cross_.Total(), input_sum_, residual_sum_,
+          energy_.item<double>()};
+}
+
+Moments MomentsOf(const at::Tensor& inputs, const at::Tensor& residual) {
+  MomentSum sum;
+  sum.Add(inputs, residual);
+  return sum.Total();
 }
 
 }  // namespace coppice

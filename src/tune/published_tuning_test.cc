@@ -91,7 +91,7 @@ struct Fit {
     x = RandomTensor({tokens, inputs}, &random);
     weight = Random64({inputs, 6}, &random);
     residual = RandomTensor({tokens, 6}, &random) * noise;
-    moments.Add(x, residual);
+    moments = MomentsOf(x, residual);
   }
   at::Tensor x, weight, residual;
   Moments moments;

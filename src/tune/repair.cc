@@ -46,26 +46,13 @@ at::Tensor SolveDamped(const at::Tensor& matrix, const at::Tensor& right, double
   return at::zeros_like(right);
 }
 
-// Energy of the residual that the repair takes away, as a share: with y = X dW + db the new
-// residual is R - y.
-double Explained(const Moments& m, const at::Tensor& weight_change, const at::Tensor& bias_change) {
-  const auto count = static_cast<double>(m.tokens);
-  const double cross = (weight_change * m.cross).sum().item<double>() +
-                       at::dot(bias_change, m.residual_sum).item<double>();
-  const at::Tensor shift = at::mv(weight_change.t(), m.input_sum);  // (D) sum over tokens of X dW
-  const double square = (at::mm(m.gram, weight_change) * weight_change).sum().item<double>() +
-                        2 * at::dot(shift, bias_change).item<double>() +
-                        count * bias_change.square().sum().item<double>();
-  return m.residual_energy > 0 ? (2 * cross - square) / m.residual_energy : 0;
-}
-
 RepairResult Finish(const Moments& m, const Centred& c, const at::Tensor& weight_change,
                     double ridge) {
   RepairResult result;
   result.weight_change = weight_change;
   result.bias_change =
       c.residual_mean - at::mv(weight_change.t(), c.input_mean);  // 0 if not fitted
-  result.explained = Explained(m, result.weight_change, result.bias_change);
+  result.explained = Explained(m, result);
   result.damping = ridge;
   return result;
 }
@@ -77,6 +64,20 @@ RepairResult SolveWithoutInputs(const Moments& moments, bool fit_bias) {
 
 }  // namespace
 
+// With y = X dW + db the new residual is R - y.
+double Explained(const Moments& m, const RepairResult& repair) {
+  const at::Tensor& weight_change = repair.weight_change;
+  const at::Tensor& bias_change = repair.bias_change;
+  const auto count = static_cast<double>(m.tokens);
+  const double cross = (weight_change * m.cross).sum().item<double>() +
+                       at::dot(bias_change, m.residual_sum).item<double>();
+  const at::Tensor shift = at::mv(weight_change.t(), m.input_sum);  // (D) sum over tokens of X dW
+  const double square = (at::mm(m.gram, weight_change) * weight_change).sum().item<double>() +
+                        2 * at::dot(shift, bias_change).item<double>() +
+                        count * bias_change.square().sum().item<double>();
+  return m.residual_energy > 0 ? (2 * cross - square) / m.residual_energy : 0;
+}
+
 RepairResult SolveBias(const Moments& moments) {
   const Centred centred = Centre(moments, /*fit_bias=*/true);
   return Finish(moments, centred, at::zeros_like(moments.cross), 0);
@@ -87,6 +88,33 @@ RepairResult SolveLeastSquares(const Moments& moments, double ridge, bool fit_bi
   const Centred centred = Centre(moments, fit_bias);
   const at::Tensor change = SolveDamped(centred.gram, centred.cross, &ridge);
   return Finish(moments, centred, change, ridge);
+}
+
+RepairResult SolveByHeldOut(const Moments& fitted, const Moments& held_out, double ridge,
+                            bool fit_bias) {
+  constexpr double kStep = 3.1622776601683795, kLeast = 1e-4, kMost = 1e2;
+  RepairResult best = {at::zeros_like(fitted.cross), at::zeros_like(fitted.residual_sum), 0, INFINITY};
+  double most = 0;
+  const auto improves = [&](double candidate) {
+    RepairResult result = SolveLeastSquares(fitted, candidate, fit_bias);
+    const double explained = Explained(held_out, result);
+    if (!(explained > most)) return false;
+    most = explained;
+    best = std::move(result);
+    return true;
+  };
+  if (fitted.gram.size(0) == 0) {
+    improves(ridge);
+    return best;
+  }
+  improves(ridge);
+  double up = ridge * kStep;
+  while (up <= kMost && improves(up)) up *= kStep;
+  if (up == ridge * kStep) {
+    for (double down = ridge / kStep; down >= kLeast && improves(down); down /= kStep) {
+    }
+  }
+  return best;
 }
 
 RepairResult SolveScales(const Moments& moments, const at::Tensor& weight, int64_t width,

@@ -30,6 +30,14 @@ struct RepairResult {
 // ridge g is multiplied by 10 until the factorisation succeeds.
 RepairResult SolveLeastSquares(const Moments& moments, double ridge, bool fit_bias = true);
 
+// The same with the ridge that explains most of `held_out`: from `ridge` in steps of about three
+// upward while that helps, or downward. No change where nothing explains anything there.
+RepairResult SolveByHeldOut(const Moments& fitted, const Moments& held_out, double ridge,
+                            bool fit_bias);
+
+// Share of the residual's energy that a repair takes away on these moments; below 0 if it adds.
+double Explained(const Moments& moments, const RepairResult& repair);
+
 // One scale s = 1 + x a unit (Kwon et al. 2022, section 4.4, with a ridge toward 1): normal matrix
 // (W W') o A summed over each unit's `width` rows.
 RepairResult SolveScales(const Moments& moments, const at::Tensor& weight, int64_t width,

@@ -20,7 +20,7 @@ struct Fit {
     residual = at::mm(x, RandomTensor({inputs, outputs}, &random)) * 0.3 +
                RandomTensor({tokens, outputs}, &random) - 1.5;
     weight = RandomTensor({inputs, outputs}, &random).to(at::kDouble);
-    moments.Add(x, residual);
+    moments = MomentsOf(x, residual);
   }
   at::Tensor x64() const { return x.to(at::kDouble); }
   at::Tensor r64() const { return residual.to(at::kDouble); }
@@ -46,9 +46,10 @@ at::Tensor RidgeByStacking(const at::Tensor& a, const at::Tensor& b, double damp
 
 TEST(Moments, OfBatchesAddUp) {
   const Fit all(90, 7, 5, 1);
-  Moments parts;
+  MomentSum sum;
   for (const auto& [begin, end] : {std::pair{0, 1}, {1, 40}, {40, 90}})
-    parts.Add(all.x.slice(0, begin, end), all.residual.slice(0, begin, end));
+    sum.Add(all.x.slice(0, begin, end), all.residual.slice(0, begin, end));
+  const Moments parts = sum.Total();
   EXPECT_EQ(parts.tokens, 90);
   EXPECT_LT(MaxDifference(parts.gram, all.moments.gram), 1e-4);
   EXPECT_LT(MaxDifference(parts.cross, all.moments.cross), 1e-4);
@@ -95,8 +96,7 @@ TEST(LeastSquares, SurvivesCollinearAndDeadInputs) {
   p.x.select(1, 3).copy_(p.x.select(1, 2));
   p.x.select(1, 5).zero_();
   p.x.select(1, 6).fill_(2);  // only its mean counts
-  Moments moments;
-  moments.Add(p.x, p.residual);
+  const Moments moments = MomentsOf(p.x, p.residual);
   for (const double ridge : {0.0, 1e-2}) {
     const RepairResult repair = SolveLeastSquares(moments, ridge);
     ASSERT_TRUE(repair.weight_change.isfinite().all().item<bool>());
@@ -107,9 +107,8 @@ TEST(LeastSquares, SurvivesCollinearAndDeadInputs) {
 }
 
 TEST(LeastSquares, RaisesTheRidgeUntilItCanFactorise) {
-  Moments moments;
   Random random(5);
-  moments.Add(RandomTensor({50, 3}, &random), RandomTensor({50, 2}, &random));
+  const Moments moments = MomentsOf(RandomTensor({50, 3}, &random), RandomTensor({50, 2}, &random));
   moments.gram.select(1, 1).mul_(-1);  // not positive definite at all
   moments.gram.copy_((moments.gram + moments.gram.t()) / 2);
   const RepairResult repair = SolveLeastSquares(moments, 1e-2);
@@ -121,10 +120,8 @@ TEST(LeastSquares, RaisesTheRidgeUntilItCanFactorise) {
 TEST(Repairs, OfNothing) {
   Random random(6);
   const at::Tensor residual = RandomTensor({20, 3}, &random) + 1;
-  Moments none;
-  none.Add(at::zeros({20, 0}), residual);
-  Moments dead;
-  dead.Add(at::zeros({20, 4}), residual);
+  const Moments none = MomentsOf(at::zeros({20, 0}), residual);
+  const Moments dead = MomentsOf(at::zeros({20, 4}), residual);
   const at::Tensor mean = residual.to(at::kDouble).mean(0);
   for (const RepairResult& repair :
        {SolveLeastSquares(none, 1e-2), SolveScales(none, at::zeros({0, 3}), 2, 1e-2),
@@ -135,8 +132,7 @@ TEST(Repairs, OfNothing) {
     EXPECT_LT(MaxDifference(repair.bias_change, mean), 1e-6);
     EXPECT_GT(repair.explained, 0.1);
   }
-  Moments perfect;
-  perfect.Add(RandomTensor({20, 4}, &random), at::zeros({20, 3}));
+  const Moments perfect = MomentsOf(RandomTensor({20, 4}, &random), at::zeros({20, 3}));
   const RepairResult repair = SolveLeastSquares(perfect, 1e-2);
   EXPECT_EQ(repair.weight_change.abs().sum().item<double>(), 0);
   EXPECT_EQ(repair.bias_change.abs().sum().item<double>(), 0);

@@ -4,9 +4,9 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
-#include "calibrate/residual_stream.h"
 #include "core/error.h"
 #include "model/forward.h"
+#include "tune/align.h"
 #include "tune/published_tuning.h"
 
 namespace coppice {
@@ -16,100 +16,67 @@ namespace {
 // again.
 constexpr int64_t kKeptInputBytes = int64_t{1} << 30;
 
-// A batch and where the two streams stand in it.
-struct Streams {
-  Batch batch;
-  AttentionContext context;
-  ResidualStream teacher, student;
-  at::Tensor inputs;  // (B, T, I) the student's unit inputs, or undefined
+// The student as it is repaired.
+struct Repairing {
+  const Network& teacher;
+  const TuneOptions& options;
+  Model model;
+  Network student;
+  std::vector<Streams> streams;
+  bool stopped = false;  // the published tuning
+  TuneResult result;
+
+  // Puts new tensors of a sub-layer, float32 on the CPU, where everybody reads them.
+  void Put(size_t index, const std::map<std::string, at::Tensor>& tensors) {
+    for (const auto& [name, tensor] : tensors) {
+      model.tensors[name] = tensor;
+      result.tensors[name] = tensor;
+    }
+    student.sub_layers[index] =
+        BindSubLayer(model, model.spec.sub_layers[index], teacher.compute);
+  }
 };
 
-std::vector<Streams> StartStreams(const Network& teacher, const Samples& samples,
-                                  const TuneOptions& options) {
-  const bool on_disk = 2 * samples.tokens() * teacher.spec.width * 4 > options.stream_bytes;
-  std::vector<Streams> streams;
-  for (Batch& batch :
-       MakeBatches(samples, teacher.spec, options.batch_tokens, teacher.compute.device)) {
-    const at::Tensor hidden = Embed(teacher, batch);
-    AttentionContext context = MakeContext(teacher, batch);
-    streams.push_back({std::move(batch),
-                       std::move(context),
-                       ResidualStream(hidden, on_disk),
-                       ResidualStream(hidden, on_disk),
-                       {}});
-  }
-  return streams;
+RepairResult NoChange(const Moments& moments) {
+  return {at::zeros_like(moments.cross), at::zeros_like(moments.residual_sum), 0, 0};
 }
 
-// Rows of (B, T, n) that take part in a fit: real tokens, or first tokens only.
-at::Tensor FitRows(const Batch& batch, const at::Tensor& x, bool first_only) {
-  if (first_only) return x.select(1, 0);
-  return batch.padded ? x.index({batch.mask}) : x.flatten(0, 1);
+bool TooFewTokens(const Moments& moments, const SubLayer& sub, const TuneOptions& options) {
+  return static_cast<double>(moments.tokens) <
+         options.tokens_per_input * static_cast<double>(sub.units * sub.width);
 }
 
-// First pass over a sub-layer: the moments of the fit; the teacher's stream moves on.
-Moments Accumulate(const Network& teacher, const Network& student, size_t index, bool first_only,
-                   bool keep_inputs, Target target, std::vector<Streams>* streams) {
-  const SubLayer& wanted = teacher.sub_layers[index];
-  const SubLayer& present = student.sub_layers[index];
-  Moments moments;
-  for (Streams& s : *streams) {
-    const at::Tensor of_teacher = s.teacher.Get();
-    const at::Tensor of_student = s.student.Get();
-    const at::Tensor& read_by_dense = target == Target::kOwn ? of_student : of_teacher;
-    const at::Tensor& read_by_student = target == Target::kDense ? of_teacher : of_student;
-    const at::Tensor branch =
-        Project(wanted, UnitInputs(teacher, wanted, read_by_dense, s.context));
-    const at::Tensor inputs = UnitInputs(student, present, read_by_student, s.context);
-    at::Tensor residual = branch - Project(present, inputs);
-    if (target == Target::kDrift) residual = residual + (of_teacher - of_student);
-    moments.Add(FitRows(s.batch, inputs, first_only), FitRows(s.batch, residual, first_only));
-    if (target != Target::kOwn) s.teacher.Set(AddBranch(teacher, wanted, of_teacher, branch));
-    if (keep_inputs && target != Target::kDense) s.inputs = inputs;
-  }
-  return moments;
-}
-
-// Second pass: the student's stream moves on through the repaired sub-layer.
-void Advance(const Network& student, size_t index, std::vector<Streams>* streams) {
-  const SubLayer& sub = student.sub_layers[index];
-  for (Streams& s : *streams) {
-    const at::Tensor hidden = s.student.Get();
-    const at::Tensor inputs =
-        s.inputs.defined() ? s.inputs : UnitInputs(student, sub, hidden, s.context);
-    s.student.Set(AddBranch(student, sub, hidden, Project(sub, inputs)));
-    s.inputs.reset();
-  }
-}
-
-RepairResult Solve(const Moments& moments, const at::Tensor& weight, const SubLayer& sub,
+// One sub-layer's change of the output projection.
+RepairResult Solve(const SplitMoments& moments, const at::Tensor& weight, const SubLayer& sub,
                    const TuneOptions& options, TuneRecord* record) {
+  const bool fit_bias = sub.out.bias.defined();
   record->repair = options.repair;
-  const auto needed =
-      static_cast<int64_t>(options.tokens_per_input * static_cast<double>(sub.units * sub.width));
-  if (options.repair == Repair::kLeastSquares && moments.tokens < needed) {
+  if (options.repair == Repair::kLeastSquares && moments.held_out.tokens > 0) {
+    return SolveByHeldOut(moments.fitted, moments.held_out, options.ridge, fit_bias);
+  }
+  if (options.repair == Repair::kLeastSquares && TooFewTokens(moments.fitted, sub, options)) {
     record->repair = Repair::kScales;
-    record->note = fmt::format("{} tokens are too few for least squares, which wants {}",
-                               moments.tokens, needed);
+    record->note = fmt::format("{} tokens are too few for least squares on {} inputs",
+                               moments.fitted.tokens, sub.units * sub.width);
   }
   switch (record->repair) {
     case Repair::kLeastSquares:
-      return SolveLeastSquares(moments, options.ridge, sub.out.bias.defined());
+      return SolveLeastSquares(moments.fitted, options.ridge, fit_bias);
     case Repair::kScales:
-      return SolveScales(moments, weight, sub.width, options.ridge, sub.out.bias.defined());
+      return SolveScales(moments.fitted, weight, sub.width, options.ridge, fit_bias);
     case Repair::kBias:
-      return SolveBias(moments);
+      return SolveBias(moments.fitted);
     case Repair::kNone:
       break;
   }
-  return {at::zeros_like(moments.cross), at::zeros_like(moments.residual_sum), 0, 0};
+  return NoChange(moments.fitted);
 }
 
 // The published rules: no bias, layer 0's attention left alone, everything after a failure left
 // alone.
 RepairResult SolvePublished(const Moments& moments, const at::Tensor& weight, const SubLayer& sub,
                             size_t index, bool* stopped, TuneRecord* record) {
-  RepairResult result{at::zeros_like(moments.cross), at::zeros_like(moments.residual_sum), 0, 0};
+  RepairResult result = NoChange(moments);
   record->repair = Repair::kNone;
   if (index == 0) {
     record->note = "the published tuning skips the first attention";
@@ -132,75 +99,121 @@ RepairResult SolvePublished(const Moments& moments, const at::Tensor& weight, co
   return result;
 }
 
-// Puts the repaired projection into the student and into the result. The change is added to the
-// weights as the file has them, not as the compute dtype rounds them.
-void Apply(const Model& model, const std::string& output, const RepairResult& repair,
-           const Compute& compute, SubLayer* sub, TuneResult* result) {
-  const at::Tensor weight =
-      model.tensors.at(output + ".weight").to(compute.device, at::kDouble).t();
-  const at::Tensor new_weight =
-      (weight + repair.weight_change.to(compute.device)).t().to(at::kFloat).contiguous();
-  result->tensors[output + ".weight"] = new_weight.to(at::kCPU);
-  sub->out.weight = new_weight.to(compute.dtype);
+// The repaired projection. The change is added to the weights as the file has them, not as the
+// compute dtype rounds them.
+std::map<std::string, at::Tensor> Repaired(const Model& model, const std::string& output,
+                                           const RepairResult& repair) {
+  std::map<std::string, at::Tensor> tensors;
+  const at::Tensor change = repair.weight_change.t();  // (D, I)
+  const at::Tensor weight = model.tensors.at(output + ".weight").to(change.device(), at::kDouble);
+  tensors[output + ".weight"] = (weight + change).to(at::kFloat).to(at::kCPU).contiguous();
   const auto bias = model.tensors.find(output + ".bias");
   const bool gets_bias = repair.bias_change.count_nonzero().item<int64_t>() > 0;
-  if (bias == model.tensors.end() && !gets_bias) return;
-  at::Tensor new_bias = repair.bias_change.to(compute.device);
-  if (bias != model.tensors.end())
-    new_bias = new_bias + bias->second.to(compute.device, at::kDouble);
-  result->tensors[output + ".bias"] = new_bias.to(at::kCPU, at::kFloat);
-  sub->out.bias = new_bias.to(compute.dtype);
+  if (bias == model.tensors.end() && !gets_bias) return tensors;
+  at::Tensor new_bias = repair.bias_change;
+  if (bias != model.tensors.end()) {
+    new_bias = new_bias + bias->second.to(new_bias.device(), at::kDouble);
+  }
+  tensors[output + ".bias"] = new_bias.to(at::kFloat).to(at::kCPU);
+  return tensors;
+}
+
+void Align(size_t index, Repairing* repairing, TuneRecord* record) {
+  constexpr double kRidge = 1e-2;
+  const SubLayerSpec& spec = repairing->model.spec.sub_layers[index];
+  if (index == 0 || spec.units == 0) return;  // the streams are still one; or nothing reads
+  const SplitMoments moments =
+      InputMoments(repairing->teacher, repairing->student, index, repairing->streams);
+  const bool fit_bias = ReadersHaveBias(repairing->model, spec);
+  const RepairResult alignment =
+      moments.held_out.tokens > 0
+          ? SolveByHeldOut(moments.fitted, moments.held_out, kRidge, fit_bias)
+          : SolveLeastSquares(moments.fitted, kRidge, fit_bias);
+  record->aligned =
+      Explained(moments.held_out.tokens > 0 ? moments.held_out : moments.fitted, alignment);
+  repairing->Put(index, FoldAlignment(repairing->model, spec, alignment));
+}
+
+void RepairOne(size_t index, Repairing* repairing) {
+  const TuneOptions& options = repairing->options;
+  const SubLayerSpec& spec = repairing->model.spec.sub_layers[index];
+  const size_t count = repairing->model.spec.sub_layers.size();
+  const Task task = repairing->model.spec.task;
+  const bool pooled = task == Task::kClassification || task == Task::kRegression;
+  TuneRecord record;
+  record.output = spec.output;
+  if (options.align) Align(index, repairing, &record);
+  int64_t tokens = 0;
+  for (const Streams& s : repairing->streams) tokens += s.batch.ids.numel();
+  const int64_t input_bytes =
+      tokens * spec.units * spec.width *
+      static_cast<int64_t>(c10::elementSize(repairing->student.compute.dtype));
+  const SplitMoments moments =
+      FitMoments(repairing->teacher, repairing->student, index, options.target,
+                 options.published && pooled && index + 1 == count, input_bytes <= kKeptInputBytes,
+                 &repairing->streams);
+  const SubLayer& sub = repairing->student.sub_layers[index];
+  const at::Tensor weight = repairing->model.tensors.at(spec.output + ".weight")
+                                .to(repairing->teacher.compute.device, at::kDouble)
+                                .t();  // (I, D)
+  const RepairResult repair =
+      options.published ? SolvePublished(moments.fitted, weight, sub, index, &repairing->stopped, &record)
+                        : Solve(moments, weight, sub, options, &record);
+  record.explained = repair.explained;
+  record.damping = repair.damping;
+  if (moments.held_out.tokens > 0) record.held_out = Explained(moments.held_out, repair);
+  if (record.repair != Repair::kNone)
+    repairing->Put(index, Repaired(repairing->model, spec.output, repair));
+  repairing->result.records.push_back(std::move(record));
 }
 
 }  // namespace
 
-TuneResult Tune(const Network& teacher, const Model& model, const Samples& samples,
+TuneResult Tune(const Network& teacher, const Model& model, const FitSamples& samples,
                 const TuneOptions& options, const Console& console) {
   at::NoGradGuard no_gradients;
-  Network student = Bind(model, teacher.compute);
-  Check(teacher.sub_layers.size() == student.sub_layers.size(),
-        "teacher and student differ in layers");
-  TuneResult result;
-  std::vector<Streams> streams = StartStreams(teacher, samples, options);
-  const size_t count = student.sub_layers.size();
-  const bool pooled =
-      student.spec.task == Task::kClassification || student.spec.task == Task::kRegression;
-  bool stopped = false;
+  Repairing repairing{teacher,
+                      options,
+                      model,
+                      Bind(model, teacher.compute),
+                      StartStreams(teacher, samples, options.batch_tokens, options.stream_bytes),
+                      false,
+                      {}};
+  const size_t count = repairing.student.sub_layers.size();
+  Check(teacher.sub_layers.size() == count, "teacher and student have different layers");
   Progress progress(console, "repair", static_cast<int64_t>(count));
   for (size_t i = 0; i < count; ++i) {
-    SubLayer& sub = student.sub_layers[i];
-    const std::string& output = student.spec.sub_layers[i].output;
-    const bool first_only = options.published && pooled && i + 1 == count;
-    const int64_t input_bytes = samples.tokens() * sub.units * sub.width *
-                                static_cast<int64_t>(c10::elementSize(student.compute.dtype));
-    const Moments moments = Accumulate(teacher, student, i, first_only,
-                                       input_bytes <= kKeptInputBytes, options.target, &streams);
-    TuneRecord record;
-    record.output = output;
-    const at::Tensor weight =
-        model.tensors.at(output + ".weight").to(teacher.compute.device, at::kDouble).t();
-    const RepairResult repair = options.published
-                                    ? SolvePublished(moments, weight, sub, i, &stopped, &record)
-                                    : Solve(moments, weight, sub, options, &record);
-    record.explained = repair.explained;
-    record.damping = repair.damping;
-    if (record.repair != Repair::kNone)
-      Apply(model, output, repair, teacher.compute, &sub, &result);
-    result.records.push_back(std::move(record));
-    if (options.target != Target::kDense) Advance(student, i, &streams);
+    RepairOne(i, &repairing);
+    if (options.target != Target::kDense) Advance(repairing.student, i, &repairing.streams);
     progress.Step();
   }
-  return result;
+  if (!samples.held_out.samples.empty() && options.target != Target::kDense) {
+    repairing.result.held_out = HeldOutDivergence(teacher, repairing.student, repairing.streams);
+  }
+  return std::move(repairing.result);
 }
 
 Target ParseTarget(const std::string& name) {
-  if (name == "drift") return Target::kDrift;
-  if (name == "own") return Target::kOwn;
-  if (name == "dense") return Target::kDense;
+  for (const Target target : {Target::kDrift, Target::kOwn, Target::kDense}) {
+    if (TargetName(target) == name) return target;
+  }
   ThrowUsage({.what = "unknown target",
               .where = "--target",
               .expected = "drift, own or dense",
               .found = name});
+}
+
+std::string TargetName(Target target) {
+  switch (target) {
+    case Target::kDrift:
+      return "drift";
+    case Target::kOwn:
+      return "own";
+    case Target::kDense:
+      return "dense";
+  }
+  Check(false, "unknown target");
+  return {};
 }
 
 Model WithTensors(const Model& model, const std::map<std::string, at::Tensor>& tensors) {

@@ -39,7 +39,7 @@ struct Case {
     return Shrink(model, plan);
   }
   TuneResult Repaired(const Model& pruned, const TuneOptions& options) const {
-    return Tune(dense, pruned, samples, options, kQuiet);
+    return Tune(dense, pruned, {samples, {}}, options, kQuiet);
   }
   double DistanceAfter(const TuneOptions& options) const {
     const Model pruned = Pruned();

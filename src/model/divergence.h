@@ -1,0 +1,28 @@
+// How far a model's outputs are from a reference's on the same batch, in nats where that has a
+// meaning; what search and repair are judged by on held-out examples.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "model/batch.h"
+#include "model/model.h"
+
+namespace coppice {
+
+struct Divergence {
+  double sum = 0;
+  double count = 0;  // samples, or a language model's tokens
+  double mean() const { return count > 0 ? sum / count : 0; }
+  void Add(const Divergence& other) {
+    sum += other.sum;
+    count += other.count;
+  }
+};
+
+// KL(reference || output): of classes, of next tokens, of start and end positions (their mean).
+// Regression and embeddings: half the squared distance, the KL of unit Gaussians. Outputs as
+// ApplyHead() gives them.
+Divergence DivergenceOf(Task task, const at::Tensor& reference, const at::Tensor& output,
+                        const Batch& batch);
+
+}  // namespace coppice

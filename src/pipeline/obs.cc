@@ -1,0 +1,192 @@
+#include "pipeline/obs.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "pipeline/select.h"
+#include "score/mask_gradients.h"
+#include "score/replacement.h"
+#include "search/even_search.h"
+#include "search/global_search.h"
+
+namespace coppice {
+namespace {
+
+constexpr double kDamping = 1e-2;
+
+at::Tensor ProjectionOf(const Model& model, size_t index) {
+  return model.tensors.at(model.spec.sub_layers[index].output + ".weight").t();
+}
+
+MaskGradients Gradients(const Network& dense, const FitSamples& samples,
+                        const PruneOptions& options, const Console& console, PruneReport* report) {
+  MaskGradientOptions gradients = GradientOptions(dense, samples.fitted, options);
+  gradients.curvature = true;
+  report->sampled_labels = gradients.labels != LabelSource::kData;
+  return ComputeMaskGradients(dense, samples.fitted, gradients, console);
+}
+
+// Widths at which a sub-layer is measured: none at all, and half of it, in whole multiples.
+std::vector<int64_t> MeasuredCounts(int64_t units, const PruneOptions& options) {
+  std::vector<int64_t> counts = {0};
+  for (const double share : options.measured) {
+    const auto count = static_cast<int64_t>(std::llround(share * static_cast<double>(units)));
+    if (count > counts.back() && count < units) counts.push_back(count);
+  }
+  return counts;
+}
+
+// Scales the curve to the measured divergences: the geometric mean of their ratios, those within
+// the floor of noise left out. The whole drop is taken as measured.
+double ScaleCurve(const std::vector<int64_t>& counts, const std::vector<double>& measured,
+                  double floor, ObsCurve* curve) {
+  double sum = 0, terms = 0;
+  for (size_t k = 0; k < counts.size(); ++k) {
+    const double estimated = LossAt(*curve, counts[k]);
+    if (counts[k] == 0 || measured[k] < 4 * floor || !(estimated > 0)) continue;
+    sum += std::log((measured[k] - floor) / estimated);
+    ++terms;
+  }
+  const double scale = terms > 0 ? std::exp(sum / terms) : 1;
+  for (double& loss : curve->losses) loss *= scale;
+  if (!counts.empty() && counts.front() == 0)
+    curve->losses.front() = std::max(measured.front() - floor, 0.0);
+  // Never rising with the width.
+  for (size_t k = curve->losses.size(); k-- > 1;)
+    curve->losses[k - 1] = std::max(curve->losses[k - 1], curve->losses[k]);
+  return scale;
+}
+
+// The first `count` of the held-out samples.
+Samples Few(const Samples& samples, size_t count) {
+  Samples few;
+  few.labelled = samples.labelled;
+  few.samples.assign(samples.samples.begin(),
+                     samples.samples.begin() +
+                         static_cast<std::ptrdiff_t>(std::min(count, samples.samples.size())));
+  return few;
+}
+
+void Calibrate(const Network& dense, const Samples& held_out,
+               const std::vector<Curvature>& curvatures, const PruneOptions& options,
+               const Console& console, ObsScores* scores) {
+  const size_t count = dense.sub_layers.size();
+  std::vector<std::vector<int64_t>> counts(count);
+  std::vector<std::vector<Replacement>> replacements(count);
+  for (size_t i = 0; i < count; ++i) {
+    const SubLayer& sub = dense.sub_layers[i];
+    if (sub.units == 0) continue;
+    counts[i] = MeasuredCounts(sub.units, options);
+    for (const int64_t kept : counts[i])
+      replacements[i].push_back(
+          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], kept), kDamping));
+    // An unchanged sub-layer: what is measured of nothing.
+    if (i == 0) replacements[i].push_back(Refit(curvatures[i], sub, KeptUnits(scores->curves[i], sub.units), 0));
+  }
+  const bool language = dense.spec.task == Task::kLanguageModel;
+  std::vector<std::vector<double>> measured = MeasureReplacements(
+      dense, Few(held_out, language ? 2 : 128), replacements, console);
+  double floor = 0;
+  if (!measured.empty() && !measured[0].empty()) {
+    floor = std::max(0.0, measured[0].back());
+    measured[0].pop_back();
+  }
+  for (size_t i = 0; i < count; ++i) {
+    scores->scales.push_back(
+        counts[i].empty() ? 1 : ScaleCurve(counts[i], measured[i], floor, &scores->curves[i]));
+  }
+}
+
+bool IsAllowed(const SubLayerSpec& sub, int64_t count, int64_t least, const SearchLimits& limits) {
+  if (count < least) return false;
+  return sub.kind != UnitKind::kChannel || count == sub.units || count % limits.multiple == 0;
+}
+
+std::vector<Levels> LevelTable(const ModelSpec& spec, const ObsScores& scores,
+                               const CostTable& costs, const SearchLimits& limits) {
+  std::vector<Levels> table;
+  for (size_t i = 0; i < spec.sub_layers.size(); ++i) {
+    const SubLayerSpec& sub = spec.sub_layers[i];
+    const int64_t least = limits.least.empty() ? 0 : limits.least[i];
+    Levels levels;
+    for (size_t k = 0; k < scores.curves[i].counts.size(); ++k) {
+      const int64_t count = scores.curves[i].counts[k];
+      if (IsAllowed(sub, count, least, limits))
+        levels.push_back({count, scores.curves[i].losses[k], costs.unit[i] * count});
+    }
+    table.push_back(std::move(levels));
+  }
+  return table;
+}
+
+ObsPlan ByLevels(const ModelSpec& spec, const ObsScores& scores, const CostTable& costs,
+                 int64_t limit, const SearchLimits& limits) {
+  const std::vector<Levels> table = LevelTable(spec, scores, costs, limits);
+  const LevelChoice choice = ChooseLevels(table, limit - costs.fixed);
+  if (choice.level.empty()) FailBudget(costs, limit, "no widths fit the budget");
+  ObsPlan result{"levels", {}, choice.loss};
+  for (size_t i = 0; i < table.size(); ++i)
+    result.plan.kept.push_back(KeptUnits(scores.curves[i], table[i][choice.level[i]].units));
+  if (costs.Of(result.plan) == costs.fixed) FailBudget(costs, limit, "no unit fits the budget");
+  return result;
+}
+
+// The curves' own units at another plan's counts.
+ObsPlan AtCounts(const std::string& name, const Plan& counts, const ObsScores& scores) {
+  ObsPlan result{name, {}, 0};
+  for (size_t i = 0; i < counts.kept.size(); ++i) {
+    const auto count = static_cast<int64_t>(counts.kept[i].size());
+    result.plan.kept.push_back(KeptUnits(scores.curves[i], count));
+    result.loss += LossAt(scores.curves[i], count);
+  }
+  return result;
+}
+
+}  // namespace
+
+ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSamples& samples,
+                        const PruneOptions& options, const Console& console, PruneReport* report) {
+  MaskGradients gradients = Gradients(dense, samples, options, console, report);
+  CheckLoss(gradients.mean_loss, options);
+  report->calibration_loss = gradients.mean_loss;
+  ObsScores scores;
+  scores.fisher = FisherScores(gradients.rows);
+  Progress progress(console, "sweep", static_cast<int64_t>(dense.sub_layers.size()));
+  for (size_t i = 0; i < dense.sub_layers.size(); ++i) {
+    const SubLayer& sub = dense.sub_layers[i];
+    scores.curves.push_back(MakeObsCurve(
+        gradients.curvatures[i], ProjectionOf(model, i), sub.width,
+        {.damping = kDamping, .fit_bias = sub.out.bias.defined()}));
+    progress.Step();
+  }
+  if (!options.measured.empty() && !samples.held_out.samples.empty())
+    Calibrate(dense, samples.held_out, gradients.curvatures, options, console, &scores);
+  return scores;
+}
+
+std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,
+                                  const CostTable& costs, int64_t limit,
+                                  const SearchLimits& limits, const PruneOptions& options) {
+  std::vector<ObsPlan> plans;
+  const auto wanted = [&](const char* name) {
+    return options.allocation == "best" || options.allocation == name;
+  };
+  if (options.uniform) {
+    const GlobalSearchResult even =
+        SearchEvenly(spec, scores.fisher, costs, limit, limits, /*keep=*/1);
+    return {AtCounts("uniform", even.plan, scores)};
+  }
+  if (wanted("levels")) plans.push_back(ByLevels(spec, scores, costs, limit, limits));
+  if (wanted("fisher") || options.allocation == "fisher-units") {
+    const GlobalSearchResult global =
+        SearchGlobally(spec, scores.fisher, costs, limit, SearchRules::kExact, limits);
+    plans.push_back(AtCounts("fisher", global.plan, scores));
+    if (options.allocation == "fisher-units") plans.back().plan = global.plan;
+  }
+  return plans;
+}
+
+}  // namespace coppice

@@ -1,0 +1,46 @@
+// The default method: every width of every sub-layer with the loss it costs, one knapsack over all
+// of them, and the choice between what competes by the divergence from the dense model on held-out
+// samples.
+//
+//   1. One pass backward gives the Fisher scores and both factors of the curvature (score/).
+//   2. A sweep a sub-layer gives the loss of every width and its units (score/obs_curve.h).
+//   3. A few measurements a sub-layer give its curve its scale (score/replacement.h).
+//   4. The knapsack over the curves, and Fisher's counts, give a plan each (search/).
+//   5. Each plan is repaired, and the one that is nearer to the dense model stays; so is every
+//      choice of the repair.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model/cost.h"
+#include "model/network.h"
+#include "pipeline/prune.h"
+#include "score/obs_curve.h"
+#include "search/level_search.h"
+#include "search/unit_blocks.h"
+
+namespace coppice {
+
+struct ObsScores {
+  std::vector<at::Tensor> fisher;  // of each sub-layer, (units) float64
+  std::vector<ObsCurve> curves;    // of each sub-layer; losses scaled by what was measured
+  std::vector<double> scales;      // measured over estimated loss
+};
+
+ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSamples& samples,
+                        const PruneOptions& options, const Console& console, PruneReport* report);
+
+// A plan that competes.
+struct ObsPlan {
+  std::string name;    // "levels" or "fisher"
+  Plan plan;
+  double loss = 0;     // predicted, nats
+};
+
+// Throws Error (kBudget) when nothing fits.
+std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,
+                                  const CostTable& costs, int64_t limit,
+                                  const SearchLimits& limits, const PruneOptions& options);
+
+}  // namespace coppice

@@ -1,0 +1,211 @@
+#include "score/obs_curve.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+
+namespace coppice {
+namespace {
+
+// A Cholesky factor of a symmetric matrix, (n, n) or a batch; a ridge is raised until there is one.
+at::Tensor FactorOf(const at::Tensor& matrix, double ridge) {
+  const double scale =
+      std::max(matrix.diagonal(0, -2, -1).mean().item<double>(), std::numeric_limits<double>::min());
+  for (; ridge < 1e6; ridge = std::max(10 * ridge, 1e-12)) {
+    at::Tensor damped = matrix.clone();
+    damped.diagonal(0, -2, -1).add_(ridge * scale);
+    const auto [factor, failed] = at::linalg_cholesky_ex(damped);
+    if (failed.count_nonzero().item<int64_t>() == 0) return factor;
+  }
+  Check(false, "a matrix of moments is not finite");
+  return {};
+}
+
+// What the sweep works on; rows and columns of removed units go away from time to time.
+struct State {
+  at::Tensor inverse;  // (I, I) float64 A^-1
+  at::Tensor weight;   // (I, D) float64 W L
+  at::Tensor units;    // (I / width) int64 which units are left
+};
+
+State Start(const Curvature& curvature, const at::Tensor& weight, const ObsOptions& options) {
+  at::Tensor gram = curvature.gram.Total();
+  if (options.fit_bias) {
+    const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);
+    gram = gram - at::outer(curvature.input_sum, mean);
+  }
+  const at::Tensor metric = FactorOf(curvature.gradient.Total() / static_cast<double>(curvature.tokens), 1e-10);
+  State state;
+  state.inverse = at::cholesky_inverse(FactorOf(gram, options.damping));
+  state.weight = at::mm(weight.to(gram.device(), at::kDouble), metric);
+  return state;
+}
+
+// Rows of T = A^-1[:, B], S^-1 T' and S^-1 W_B for a block B of inputs, applied to the rest.
+// Returns the block's cost, a scalar tensor.
+at::Tensor Remove(const at::Tensor& inputs, State* state) {
+  const at::Tensor column = state->inverse.index_select(1, inputs);          // (I, b)
+  const at::Tensor block = column.index_select(0, inputs);                   // (b, b)
+  const at::Tensor factor = std::get<0>(at::linalg_cholesky_ex(block));
+  const at::Tensor rows = state->weight.index_select(0, inputs);             // (b, D)
+  const at::Tensor solved = at::cholesky_solve(rows, factor);                // (b, D)
+  const at::Tensor cost = (rows * solved).sum() / 2;
+  state->weight.addmm_(column, solved, 1, -1);
+  state->inverse.addmm_(column, at::cholesky_solve(column.t(), factor), 1, -1);
+  return cost;
+}
+
+void Append(const at::Tensor& units, std::vector<int64_t>* order) {
+  const at::Tensor on_cpu = units.to(at::kCPU).contiguous();
+  const int64_t* values = on_cpu.const_data_ptr<int64_t>();
+  order->insert(order->end(), values, values + on_cpu.numel());
+}
+
+// Single inputs in blocks: the cheapest `block` by their own scores leave together.
+void SweepChannels(const ObsOptions& options, State* state, ObsCurve* curve) {
+  constexpr double kGone = std::numeric_limits<double>::infinity();
+  const int64_t all = state->units.size(0);
+  std::vector<at::Tensor> costs, removed;
+  int64_t left = all;
+  at::Tensor gone = at::zeros({all}, state->units.options().dtype(at::kBool));
+  while (left > 0) {
+    const int64_t count = std::min(options.block, left);
+    const at::Tensor score =
+        (state->weight.square().sum(1) / state->inverse.diagonal()).masked_fill(gone, kGone);
+    const at::Tensor chosen = std::get<1>(score.topk(count, 0, /*largest=*/false, /*sorted=*/true));
+    costs.push_back(Remove(chosen, state));
+    removed.push_back(state->units.index_select(0, chosen));
+    gone.index_fill_(0, chosen, true);
+    left -= count;
+    if (left * 6 > gone.size(0) * 5 || left == 0) continue;
+    const at::Tensor stay = gone.logical_not().nonzero().squeeze(1);  // (left)
+    state->inverse = state->inverse.index_select(0, stay).index_select(1, stay);
+    state->weight = state->weight.index_select(0, stay);
+    state->units = state->units.index_select(0, stay);
+    gone = at::zeros({left}, gone.options());
+  }
+  const at::Tensor sums = at::stack(costs).cumsum(0).to(at::kCPU);
+  Append(at::cat(removed), &curve->order);
+  left = all;
+  for (size_t step = 0; step < costs.size(); ++step) {
+    left -= removed[step].size(0);
+    curve->counts.push_back(left);
+    curve->losses.push_back(sums[static_cast<int64_t>(step)].item<double>());
+  }
+}
+
+// Units of several inputs, one after the other: the cheapest by its exact block cost.
+void SweepBlocks(int64_t width, State* state, ObsCurve* curve) {
+  double sum = 0;
+  for (int64_t left = state->units.size(0); left > 0; --left) {
+    const at::Tensor blocks = state->inverse.view({left, width, left, width})
+                                  .diagonal(0, 0, 2)
+                                  .permute({2, 0, 1})
+                                  .contiguous();  // (left, E, E)
+    const at::Tensor rows = state->weight.view({left, width, -1});
+    const at::Tensor factor = std::get<0>(at::linalg_cholesky_ex(blocks));
+    const at::Tensor cost = (rows * at::cholesky_solve(rows, factor)).sum({1, 2});  // (left)
+    const int64_t unit = cost.argmin().item<int64_t>();
+    const at::Tensor inputs =
+        at::arange(unit * width, (unit + 1) * width, state->units.options());
+    sum += Remove(inputs, state).item<double>();
+    curve->order.push_back(state->units[unit].item<int64_t>());
+    curve->counts.push_back(left - 1);
+    curve->losses.push_back(sum);
+    const at::Tensor others = at::arange(left, state->units.options());
+    const at::Tensor stay = others.index({others.ne(unit)});
+    const at::Tensor kept = at::arange(left * width, state->units.options())
+                                .view({left, width})
+                                .index_select(0, stay)
+                                .flatten();
+    state->inverse = state->inverse.index_select(0, kept).index_select(1, kept);
+    state->weight = state->weight.index_select(0, kept);
+    state->units = state->units.index_select(0, stay);
+  }
+}
+
+// All sets of few units: the cheapest of every size.
+void TryAllSets(const State& state, int64_t width, ObsCurve* curve) {
+  const auto units = static_cast<size_t>(state.units.size(0));
+  std::vector<double> best(units + 1, std::numeric_limits<double>::infinity());
+  curve->sets.assign(units + 1, {});
+  for (uint64_t set = 0; set < uint64_t{1} << units; ++set) {
+    std::vector<int64_t> kept, inputs;
+    for (size_t unit = 0; unit < units; ++unit) {
+      const auto number = static_cast<int64_t>(unit);
+      if (set >> unit & 1) {
+        kept.push_back(number);
+      } else {
+        for (int64_t k = 0; k < width; ++k) inputs.push_back(number * width + k);
+      }
+    }
+    double cost = 0;
+    if (!inputs.empty()) {
+      State copy = {state.inverse.clone(), state.weight.clone(), state.units};
+      cost = Remove(at::tensor(inputs, at::kLong).to(state.units.device()), &copy).item<double>();
+    }
+    if (cost >= best[kept.size()]) continue;
+    best[kept.size()] = cost;
+    curve->sets[kept.size()] = kept;
+  }
+  curve->counts.clear();
+  curve->losses.clear();
+  for (size_t count = units; count-- > 0;) {
+    curve->counts.push_back(static_cast<int64_t>(count));
+    curve->losses.push_back(best[count]);
+  }
+}
+
+}  // namespace
+
+ObsCurve MakeObsCurve(const Curvature& curvature, const at::Tensor& weight, int64_t width,
+                      const ObsOptions& options) {
+  ObsCurve curve;
+  const int64_t units = weight.size(0) / width;
+  if (units > 0) {
+    State state = Start(curvature, weight, options);
+    state.units = at::arange(units, at::TensorOptions(at::kLong).device(state.weight.device()));
+    const bool few = width > 1 && units <= options.enumerate;
+    if (few) TryAllSets(state, width, &curve);
+    if (width == 1) {
+      SweepChannels(options, &state, &curve);
+    } else if (!few) {
+      SweepBlocks(width, &state, &curve);
+    }
+  }
+  std::reverse(curve.counts.begin(), curve.counts.end());
+  std::reverse(curve.losses.begin(), curve.losses.end());
+  curve.counts.push_back(units);
+  curve.losses.push_back(0);
+  const auto positions = static_cast<double>(curvature.positions);
+  for (double& loss : curve.losses) loss /= positions;
+  for (size_t k = curve.losses.size(); k-- > 1;) {
+    Check(std::isfinite(curve.losses[k - 1]), "a loss of the sweep is not finite");
+    curve.losses[k - 1] = std::max(curve.losses[k - 1], curve.losses[k]);
+  }
+  return curve;
+}
+
+std::vector<int64_t> KeptUnits(const ObsCurve& curve, int64_t count) {
+  if (!curve.sets.empty()) return curve.sets[static_cast<size_t>(count)];
+  std::vector<int64_t> kept(curve.order.end() - count, curve.order.end());
+  std::sort(kept.begin(), kept.end());
+  return kept;
+}
+
+double LossAt(const ObsCurve& curve, int64_t count) {
+  const auto after = std::lower_bound(curve.counts.begin(), curve.counts.end(), count);
+  Check(after != curve.counts.end(), "more units than the sub-layer has");
+  const auto k = static_cast<size_t>(after - curve.counts.begin());
+  if (*after == count || k == 0) return curve.losses[k];
+  const double share = static_cast<double>(count - curve.counts[k - 1]) /
+                       static_cast<double>(curve.counts[k] - curve.counts[k - 1]);
+  return curve.losses[k - 1] + share * (curve.losses[k] - curve.losses[k - 1]);
+}
+
+}  // namespace coppice

@@ -1,0 +1,34 @@
+// What a model loses when one sub-layer alone is pruned and refitted: measured, where obs_curve.h
+// only estimates. A few such measurements a sub-layer give the scale of its curve.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "calibrate/samples.h"
+#include "core/console.h"
+#include "model/network.h"
+#include "score/curvature.h"
+
+namespace coppice {
+
+// A smaller output projection in place of a sub-layer's own.
+struct Replacement {
+  at::Tensor inputs;  // (k) int64 unit inputs that stay
+  Linear out;         // (D, k) compute dtype, with a bias where there was one
+};
+
+// The projection of the kept units, refitted to what the whole one gives on dense inputs.
+// `dense`: the sub-layer. damping: times the mean diagonal of the Gram matrix.
+Replacement Refit(const Curvature& curvature, const SubLayer& dense,
+                  const std::vector<int64_t>& kept, double damping);
+
+// Mean divergence from the dense model's outputs (model/divergence.h) with each replacement alone:
+// result[i][k] of replacements[i][k] in sub-layer i.
+std::vector<std::vector<double>> MeasureReplacements(
+    const Network& net, const Samples& samples,
+    const std::vector<std::vector<Replacement>>& replacements, const Console& console);
+
+}  // namespace coppice

@@ -1,0 +1,33 @@
+// One width for every sub-layer at once under a budget: a multiple-choice knapsack, solved by
+// dynamic programming. The table of levels answers every budget.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace coppice {
+
+// A width that a sub-layer may have.
+struct Level {
+  int64_t units = 0;
+  double loss = 0;  // what keeping no more costs, nats
+  int64_t cost = 0;
+};
+
+// Of one sub-layer, units ascending; the last is the whole sub-layer.
+using Levels = std::vector<Level>;
+
+struct LevelChoice {
+  std::vector<size_t> level;  // of each sub-layer
+  double loss = 0;            // sum
+  int64_t cost = 0;           // sum
+};
+
+// The levels of least total loss whose costs add up to `limit` at most. Costs are counted in bins of
+// limit / 20000, rounded up, so the choice never exceeds the limit; what rounding leaves over is
+// spent afterwards, where it lowers the loss most. Nothing is chosen (no levels) when not even the
+// cheapest fit.
+LevelChoice ChooseLevels(const std::vector<Levels>& table, int64_t limit);
+
+}  // namespace coppice

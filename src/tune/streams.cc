@@ -1,0 +1,107 @@
+#include "tune/streams.h"
+
+#include <ATen/ATen.h>
+
+#include "model/forward.h"
+
+namespace coppice {
+namespace {
+
+struct SplitSums {
+  MomentSum fitted, held_out;
+  MomentSum& Of(const Streams& s) { return s.held_out ? held_out : fitted; }
+  SplitMoments Total() const { return {fitted.Total(), held_out.Total()}; }
+};
+
+void Start(const Network& teacher, const Samples& samples, int64_t batch_tokens, bool held_out,
+           bool on_disk, std::vector<Streams>* streams) {
+  for (Batch& batch : MakeBatches(samples, teacher.spec, batch_tokens, teacher.compute.device)) {
+    const at::Tensor hidden = Embed(teacher, batch);
+    AttentionContext context = MakeContext(teacher, batch);
+    streams->push_back({std::move(batch),
+                        std::move(context),
+                        ResidualStream(hidden, on_disk),
+                        ResidualStream(hidden, on_disk),
+                        held_out,
+                        {}});
+  }
+}
+
+}  // namespace
+
+std::vector<Streams> StartStreams(const Network& teacher, const FitSamples& samples,
+                                  int64_t batch_tokens, int64_t memory_bytes) {
+  const int64_t tokens = samples.fitted.tokens() + samples.held_out.tokens();
+  const bool on_disk = 2 * tokens * teacher.spec.width * 4 > memory_bytes;
+  std::vector<Streams> streams;
+  Start(teacher, samples.fitted, batch_tokens, /*held_out=*/false, on_disk, &streams);
+  Start(teacher, samples.held_out, batch_tokens, /*held_out=*/true, on_disk, &streams);
+  return streams;
+}
+
+SplitMoments FitMoments(const Network& teacher, const Network& student, size_t index, Target target,
+                        bool first_only, bool keep_inputs, std::vector<Streams>* streams) {
+  const SubLayer& wanted = teacher.sub_layers[index];
+  const SubLayer& present = student.sub_layers[index];
+  SplitSums sums;
+  for (Streams& s : *streams) {
+    const at::Tensor of_teacher = s.teacher.Get();
+    const at::Tensor of_student = s.student.Get();
+    const at::Tensor& read_by_dense = target == Target::kOwn ? of_student : of_teacher;
+    const at::Tensor& read_by_student = target == Target::kDense ? of_teacher : of_student;
+    const at::Tensor branch =
+        Project(wanted, UnitInputs(teacher, wanted, read_by_dense, s.context));
+    const at::Tensor inputs = UnitInputs(student, present, read_by_student, s.context);
+    at::Tensor residual = branch - Project(present, inputs);
+    if (target == Target::kDrift) residual = residual + (of_teacher - of_student);
+    const auto rows = [&](const at::Tensor& x) {
+      return first_only ? x.select(1, 0) : RealRows(s.batch, x);
+    };
+    sums.Of(s).Add(rows(inputs), rows(residual));
+    if (target != Target::kOwn) {
+      s.teacher.Set(AddBranch(teacher, wanted, of_teacher, branch));
+    } else if (s.held_out) {  // what the end is compared with
+      const at::Tensor x = UnitInputs(teacher, wanted, of_teacher, s.context);
+      s.teacher.Set(AddBranch(teacher, wanted, of_teacher, Project(wanted, x)));
+    }
+    if (keep_inputs && target != Target::kDense) s.inputs = inputs;
+  }
+  return sums.Total();
+}
+
+SplitMoments InputMoments(const Network& teacher, const Network& student, size_t index,
+                          const std::vector<Streams>& streams) {
+  SplitSums sums;
+  for (const Streams& s : streams) {
+    const at::Tensor of_teacher =
+        RealRows(s.batch, ReadByBranch(teacher, teacher.sub_layers[index], s.teacher.Get()));
+    const at::Tensor of_student =
+        RealRows(s.batch, ReadByBranch(student, student.sub_layers[index], s.student.Get()));
+    sums.Of(s).Add(of_student, of_teacher - of_student);
+  }
+  return sums.Total();
+}
+
+void Advance(const Network& student, size_t index, std::vector<Streams>* streams) {
+  const SubLayer& sub = student.sub_layers[index];
+  for (Streams& s : *streams) {
+    const at::Tensor hidden = s.student.Get();
+    const at::Tensor inputs =
+        s.inputs.defined() ? s.inputs : UnitInputs(student, sub, hidden, s.context);
+    s.student.Set(AddBranch(student, sub, hidden, Project(sub, inputs)));
+    s.inputs.reset();
+  }
+}
+
+Divergence HeldOutDivergence(const Network& teacher, const Network& student,
+                             const std::vector<Streams>& streams) {
+  Divergence sum;
+  for (const Streams& s : streams) {
+    if (!s.held_out) continue;
+    sum.Add(DivergenceOf(teacher.spec.task, ApplyHead(teacher, s.teacher.Get(), s.batch),
+                         ApplyHead(student, s.student.Get(), s.batch), s.batch));
+  }
+  return sum;
+}
+
+}  // namespace coppice

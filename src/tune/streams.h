@@ -1,0 +1,66 @@
+// The two residual streams of a repair: the teacher's h_T and the student's h_S, over batches of
+// samples, moving through the network one sub-layer at a time.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "calibrate/residual_stream.h"
+#include "calibrate/samples.h"
+#include "model/attention.h"
+#include "model/divergence.h"
+#include "model/network.h"
+#include "tune/moments.h"
+
+namespace coppice {
+
+// What a sub-layer is fitted to; f is the dense sub-layer, g the student's.
+enum class Target {
+  kDrift,  // f(h_T) + h_T - h_S - g(h_S): makes up for the layers before as well
+  kOwn,    // f(h_S) - g(h_S): what the dense sub-layer would make of the student's stream
+  kDense,  // f(h_T) - g(h_T): each sub-layer by itself, on the dense stream
+};
+
+// Samples that are fitted, and samples that choices are made by; the second may be empty.
+struct FitSamples {
+  const Samples& fitted;
+  const Samples& held_out;
+};
+
+// A batch and where the two streams stand in it.
+struct Streams {
+  Batch batch;
+  AttentionContext context;
+  ResidualStream teacher, student;
+  bool held_out = false;
+  at::Tensor inputs;  // (B, T, I) the student's unit inputs of the present sub-layer, or undefined
+};
+
+// Moments over the fitted samples, and over the held-out ones.
+struct SplitMoments {
+  Moments fitted, held_out;
+};
+
+// Both streams after the embedding. Beyond `memory_bytes` they go to disk.
+std::vector<Streams> StartStreams(const Network& teacher, const FitSamples& samples,
+                                  int64_t batch_tokens, int64_t memory_bytes);
+
+// First pass over sub-layer `index`: the moments of its fit. The teacher's stream moves on, where
+// the target reads it. first_only: the first token of every sample alone is fitted. keep_inputs:
+// the student's unit inputs stay for Advance().
+SplitMoments FitMoments(const Network& teacher, const Network& student, size_t index, Target target,
+                        bool first_only, bool keep_inputs, std::vector<Streams>* streams);
+
+// Moments of what the sub-layer's matrices read, z_S, and of z_T - z_S: for tune/align.h.
+SplitMoments InputMoments(const Network& teacher, const Network& student, size_t index,
+                          const std::vector<Streams>& streams);
+
+// Second pass: the student's stream moves on through the repaired sub-layer.
+void Advance(const Network& student, size_t index, std::vector<Streams>* streams);
+
+// Of the student's outputs from the teacher's over the held-out samples; at the end of the network.
+Divergence HeldOutDivergence(const Network& teacher, const Network& student,
+                             const std::vector<Streams>& streams);
+
+}  // namespace coppice
