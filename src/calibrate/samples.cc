@@ -213,6 +213,7 @@ std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, in
         mask[row][t] = true;
       }
     }
+    batch.real = batch.mask.flatten().nonzero().squeeze(1).to(device);
     batch.ids = batch.ids.to(device);
     batch.type_ids = batch.type_ids.to(device);
     batch.mask = batch.mask.to(device);

@@ -5,7 +5,8 @@
 namespace coppice {
 
 at::Tensor RealRows(const Batch& batch, const at::Tensor& x) {
-  return batch.padded ? x.index({batch.mask}) : x.flatten(0, 1);
+  const at::Tensor rows = x.flatten(0, 1);
+  return batch.padded ? rows.index_select(0, batch.real) : rows;
 }
 
 }  // namespace coppice

@@ -13,6 +13,7 @@ struct Batch {
   at::Tensor type_ids;           // (B, T) int64
   at::Tensor mask;               // (B, T) bool, true for real tokens
   bool padded = false;           // whether any entry of mask is false
+  at::Tensor real;               // (M) int64 where the real tokens stand among B * T
   std::vector<int64_t> samples;  // (B) which sample each row is
   int64_t rows() const { return static_cast<int64_t>(samples.size()); }
 };

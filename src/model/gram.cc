@@ -32,11 +32,15 @@ at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin) {
 
 void ProductSum::Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin) {
   constexpr int64_t kStretch = 4096;
+  const bool same = left.is_same(right);
   if (!stretch_.defined()) stretch_ = at::zeros({left.size(1), right.size(1)}, left.options());
   if (left.size(1) == 0 || right.size(1) == 0) return;
   if (origin == at::kBFloat16 && left.is_cpu()) {
+    const auto rounded = [](const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kFloat); };
+    const at::Tensor coarse = same ? right : rounded(right);
     const ExactBfloat16Products guard;
-    stretch_.addmm_(left.t(), right);
+    stretch_.addmm_(left.t(), coarse);
+    if (!same) stretch_.addmm_(left.t(), rounded(right - coarse));
   } else {
     stretch_.addmm_(left.t(), right);
   }

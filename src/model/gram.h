@@ -18,7 +18,8 @@ at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin);
 // that the sum is exact to float32's products and costs little more than they do.
 class ProductSum {
  public:
-  // left: (M, I), right: (M, D), float32 values that came from `origin`.
+  // left: (M, I) float32 values that came from `origin`. right: (M, D) float32; where the CPU
+  // multiplies bfloat16, it goes in as the sum of two such numbers, which is exact to 2^-17.
   void Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin);
   // (I, D) float64 so far; undefined before the first Add().
   at::Tensor Total() const;

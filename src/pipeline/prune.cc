@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "calibrate/text_windows.h"
@@ -117,8 +118,8 @@ TuneOptions RepairOptions(const Model& model, const PruneOptions& options) {
   return tune;
 }
 
-Model Repaired(const Model& shrunk, const TuneResult& result, const Console& console,
-               PruneReport* report) {
+Model WithRepair(const Model& shrunk, const TuneResult& result, const Console& console,
+                 PruneReport* report) {
   report->repairs = result.records;
   for (const TuneRecord& record : result.records) {
     if (!record.note.empty()) console.Note(fmt::format("  {}: {}", record.output, record.note));
@@ -132,43 +133,91 @@ Model RepairModel(const Model& model, const Network& dense, const Scored& scored
   const TuneOptions tune = RepairOptions(model, options);
   report->ridge = tune.ridge;
   if (tune.repair == Repair::kNone) return shrunk;
-  if (!tune.published) return Repaired(shrunk, Tune(dense, shrunk, samples, tune, console), console, report);
+  if (!tune.published)
+    return WithRepair(shrunk, Tune(dense, shrunk, samples, tune, console), console, report);
   // The published teacher is itself pruned, to the square root of the budget.
-  const Plan milder = SearchGlobally(model.spec, scored.scores, costs,
-                                     BudgetLimit(costs, std::sqrt(options.keep)),
-                                     SearchRules::kPublished)
-                          .plan;
+  const Plan milder =
+      SearchGlobally(model.spec, scored.scores, costs, BudgetLimit(costs, std::sqrt(options.keep)),
+                     SearchRules::kPublished)
+          .plan;
   const Network teacher = Bind(Shrink(model, milder), dense.compute);
-  return Repaired(shrunk, Tune(teacher, shrunk, samples, tune, console), console, report);
+  return WithRepair(shrunk, Tune(teacher, shrunk, samples, tune, console), console, report);
 }
 
-// What competes is repaired and measured on held-out samples; the best so far stays.
+// One way to repair one plan, and what it comes to.
+struct Entry {
+  const ObsPlan* plan = nullptr;
+  TuneOptions tune;
+};
+
+struct Repaired {
+  Model shrunk;
+  TuneResult result;
+};
+
+Repaired RepairEntry(const Model& model, const Network& dense, const FitSamples& samples,
+                     const Entry& entry, const Console& console) {
+  Repaired repaired;
+  repaired.shrunk = Shrink(model, entry.plan->plan);
+  repaired.result = Tune(dense, repaired.shrunk, samples, entry.tune, console);
+  return repaired;
+}
+
+// Repairs what competes on a part of the samples and measures it on the held-out ones; the nearest
+// to the dense model stays. First the plans, then what can be done to the best of them.
 struct Contest {
   const Model& model;
   const Network& dense;
   const FitSamples& samples;
   const Console& console;
-  PruneReport* report;
-  Model best_model;
-  TuneResult best;
-  size_t chosen = 0;
+  std::vector<Trial>* trials;
+  Entry best;
 
-  void Try(const ObsPlan& plan, const TuneOptions& tune) {
-    Model shrunk = Shrink(model, plan.plan);
-    TuneResult result = Tune(dense, shrunk, samples, tune, console);
-    const Divergence divergence = result.held_out.value_or(Divergence{});
-    std::vector<Trial>& trials = report->trials;
-    trials.push_back({plan.name, TargetName(tune.target), tune.align, plan.loss, divergence, false});
+  void Try(const Entry& entry) {
+    const Repaired repaired = RepairEntry(model, dense, samples, entry, console);
+    const Divergence divergence = repaired.result.held_out.value_or(Divergence{});
     console.Note(fmt::format("  widths by {}, target {}{}: {:.5f} nats on held-out samples",
-                             plan.name, TargetName(tune.target), tune.align ? ", aligned" : "",
-                             divergence.mean()));
-    if (trials.size() > 1 && divergence.mean() >= trials[chosen].divergence.mean()) return;
-    chosen = trials.size() - 1;
-    best_model = std::move(shrunk);
-    best = std::move(result);
-    report->plan = plan.plan;
+                             entry.plan->name, TargetName(entry.tune.target),
+                             entry.tune.align ? ", aligned" : "", divergence.mean()));
+    const auto chosen = std::find_if(trials->begin(), trials->end(),
+                                     [](const Trial& trial) { return trial.chosen; });
+    const bool better = chosen == trials->end() || divergence.mean() < chosen->divergence.mean();
+    if (better) {
+      best = entry;
+      if (chosen != trials->end()) chosen->chosen = false;
+    }
+    trials->push_back({entry.plan->name, TargetName(entry.tune.target), entry.tune.align,
+                       entry.plan->loss, divergence, better});
   }
 };
+
+// A share of the samples, for trials; all where they are few.
+Samples TrialSamples(const Samples& samples) {
+  constexpr int64_t kShare = 4, kFewTokens = 8192;
+  Samples rest = samples;
+  if (samples.tokens() < kShare * kFewTokens) return rest;
+  return TakeEvery(kShare, &rest);
+}
+
+Entry ChooseEntry(const Model& model, const Network& dense, const FitSamples& samples,
+                  const std::vector<ObsPlan>& plans, const PruneOptions& options,
+                  const Console& console, PruneReport* report) {
+  TuneOptions tune = RepairOptions(model, options);
+  tune.align = options.align != "no";
+  const bool choose_align = options.align == "best";
+  if (samples.held_out.samples.empty() || (plans.size() == 1 && !choose_align)) {
+    return {&plans.front(), tune};
+  }
+  const Samples part = TrialSamples(samples.fitted);
+  Contest contest{model, dense, {part, samples.held_out}, console, &report->trials, {}};
+  for (const ObsPlan& plan : plans) contest.Try({&plan, tune});
+  if (choose_align) {
+    Entry other = contest.best;
+    other.tune.align = !other.tune.align;
+    contest.Try(other);
+  }
+  return contest.best;
+}
 
 Model PruneByObs(const Model& model, const Network& dense, const FitSamples& samples,
                  const CostTable& costs, const PruneOptions& options, const Console& console,
@@ -185,26 +234,17 @@ Model PruneByObs(const Model& model, const Network& dense, const FitSamples& sam
                          LimitsOf(model.spec, options.channel_multiple), options);
   }
   const StageClock clock(&report->seconds.tune);
-  TuneOptions tune = RepairOptions(model, options);
+  const TuneOptions tune = RepairOptions(model, options);
   report->ridge = tune.ridge;
   if (tune.repair == Repair::kNone) {
     report->plan = plans.front().plan;
     return Shrink(model, report->plan);
   }
-  if (samples.held_out.samples.empty()) plans.resize(1);
-  Contest contest{model, dense, samples, console, report, {}, {}};
-  for (const ObsPlan& plan : plans) contest.Try(plan, tune);
-  if (options.align == "best" && !samples.held_out.samples.empty()) {
-    tune.align = true;
-    for (const ObsPlan& plan : plans) {
-      if (plan.name == report->trials[contest.chosen].plan) {
-        contest.Try(plan, tune);
-        break;
-      }
-    }
-  }
-  report->trials[contest.chosen].chosen = true;
-  return Repaired(contest.best_model, contest.best, console, report);
+  const Entry entry = ChooseEntry(model, dense, samples, plans, options, console, report);
+  report->plan = entry.plan->plan;
+  const Repaired repaired = RepairEntry(model, dense, samples, entry, console);
+  report->held_out_divergence = repaired.result.held_out;
+  return WithRepair(repaired.shrunk, repaired.result, console, report);
 }
 
 Plan ReadPlan(const std::filesystem::path& file);
@@ -350,10 +390,9 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   }
   const CostTable costs = MakeCostTable(model, options.budget, options.scope, report.tokens);
   const FitSamples fit{samples, held_out};
-  const Model pruned =
-      options.method == "obs" && options.plan.empty()
-          ? PruneByObs(model, dense, fit, costs, options, console, &report)
-          : PruneInSteps(model, dense, fit, costs, options, console, &report);
+  const Model pruned = options.method == "obs" && options.plan.empty()
+                           ? PruneByObs(model, dense, fit, costs, options, console, &report)
+                           : PruneInSteps(model, dense, fit, costs, options, console, &report);
   report.kept = static_cast<double>(costs.Of(report.plan)) / static_cast<double>(costs.Dense());
   Finish(model, pruned, evaluation, console, &report);
   seconds.total = Now() - start;

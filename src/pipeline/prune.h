@@ -43,11 +43,11 @@ struct PruneOptions {
   std::optional<int64_t> row_tokens;  // fisher: tokens of a sample that make a row, 0 for all; 64
                                       // in language models without it
   int64_t channel_multiple = 32;      // of channels in a decoder's layer
-  std::string allocation = "best";  // obs: "levels", "fisher", or the better of both
-  std::string labels = "auto";      // of gradients: "data", "model", "probe"
-  std::string align = "best";       // obs: align what sub-layers read: "yes", "no", or the better
-  std::vector<double> measured = {0.5};  // obs: shares of a sub-layer's units at which its loss is
-                                         // measured
+  std::string allocation = "best";    // obs: "levels", "fisher", or the better of both
+  std::string labels = "auto";        // of gradients: "data", "model", "probe"
+  std::string align = "best";         // obs: align what sub-layers read: "yes", "no", or the better
+  std::vector<double> measured = {0.25, 0.5, 0.75};  // obs: shares of a sub-layer's units at which
+                                                     // its loss is measured
   bool rearrange =
       false;  // exchange units inside layers after the search; always with as_published
   std::filesystem::path eval;      // empty: no evaluation
@@ -86,7 +86,8 @@ struct PruneReport {
   std::vector<int64_t> units;           // of each, before
   std::vector<TuneRecord> repairs;
   std::vector<Trial> trials;
-  int64_t held_out = 0;  // samples that choices are made by
+  std::optional<Divergence> held_out_divergence;  // of the pruned model
+  int64_t held_out = 0;                           // samples that choices are made by
   int64_t samples = 0, calibration_tokens = 0, swaps = 0;
   bool sampled_labels = false;
   double calibration_loss = 0;

@@ -72,6 +72,8 @@ Json ResultJson(const PruneReport& report) {
       {"bytes", {{"before", report.before.bytes}, {"after", report.after.bytes}}},
       {"seconds", SecondsJson(report.seconds, true)},
       {"trials", TrialsJson(report)},
+      {"held_out_divergence",
+       report.held_out_divergence ? Json(report.held_out_divergence->mean()) : Json()},
       {"peak_memory_bytes", report.peak_memory_bytes},
       {"device", report.device},
       {"dtype", report.dtype}};

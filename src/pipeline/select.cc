@@ -151,7 +151,7 @@ MaskGradientOptions GradientOptions(const Network& dense, const Samples& samples
                                     const PruneOptions& options) {
   return {.labels = Labels(dense, samples, options),
           .seed = options.seed,
-          .batch_tokens = dense.compute.device.is_cuda() ? 8192 : 1024,
+          .batch_tokens = dense.compute.device.is_cuda() ? 16384 : 1024,
           .row_tokens = options.row_tokens.value_or(RowTokens(dense.spec))};
 }
 

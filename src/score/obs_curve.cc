@@ -14,8 +14,8 @@ namespace {
 
 // A Cholesky factor of a symmetric matrix, (n, n) or a batch; a ridge is raised until there is one.
 at::Tensor FactorOf(const at::Tensor& matrix, double ridge) {
-  const double scale =
-      std::max(matrix.diagonal(0, -2, -1).mean().item<double>(), std::numeric_limits<double>::min());
+  const double scale = std::max(matrix.diagonal(0, -2, -1).mean().item<double>(),
+                                std::numeric_limits<double>::min());
   for (; ridge < 1e6; ridge = std::max(10 * ridge, 1e-12)) {
     at::Tensor damped = matrix.clone();
     damped.diagonal(0, -2, -1).add_(ridge * scale);
@@ -39,7 +39,8 @@ State Start(const Curvature& curvature, const at::Tensor& weight, const ObsOptio
     const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);
     gram = gram - at::outer(curvature.input_sum, mean);
   }
-  const at::Tensor metric = FactorOf(curvature.gradient.Total() / static_cast<double>(curvature.tokens), 1e-10);
+  const at::Tensor metric =
+      FactorOf(curvature.gradient.Total() / static_cast<double>(curvature.tokens), 1e-10);
   State state;
   state.inverse = at::cholesky_inverse(FactorOf(gram, options.damping));
   state.weight = at::mm(weight.to(gram.device(), at::kDouble), metric);
@@ -49,14 +50,15 @@ State Start(const Curvature& curvature, const at::Tensor& weight, const ObsOptio
 // Rows of T = A^-1[:, B], S^-1 T' and S^-1 W_B for a block B of inputs, applied to the rest.
 // Returns the block's cost, a scalar tensor.
 at::Tensor Remove(const at::Tensor& inputs, State* state) {
-  const at::Tensor column = state->inverse.index_select(1, inputs);          // (I, b)
-  const at::Tensor block = column.index_select(0, inputs);                   // (b, b)
+  // A^-1 is symmetric: rows are columns, and are read much faster.
+  const at::Tensor row = state->inverse.index_select(0, inputs);  // (b, I)
+  const at::Tensor block = row.t().index_select(0, inputs);       // (b, b)
   const at::Tensor factor = std::get<0>(at::linalg_cholesky_ex(block));
-  const at::Tensor rows = state->weight.index_select(0, inputs);             // (b, D)
-  const at::Tensor solved = at::cholesky_solve(rows, factor);                // (b, D)
-  const at::Tensor cost = (rows * solved).sum() / 2;
-  state->weight.addmm_(column, solved, 1, -1);
-  state->inverse.addmm_(column, at::cholesky_solve(column.t(), factor), 1, -1);
+  const at::Tensor weight = state->weight.index_select(0, inputs);  // (b, D)
+  const at::Tensor solved = at::cholesky_solve(weight, factor);     // (b, D)
+  const at::Tensor cost = (weight * solved).sum() / 2;
+  state->weight.addmm_(row.t(), solved, 1, -1);
+  state->inverse.addmm_(row.t(), at::cholesky_solve(row, factor), 1, -1);
   return cost;
 }
 
@@ -84,7 +86,7 @@ void SweepChannels(const ObsOptions& options, State* state, ObsCurve* curve) {
     left -= count;
     if (left * 6 > gone.size(0) * 5 || left == 0) continue;
     const at::Tensor stay = gone.logical_not().nonzero().squeeze(1);  // (left)
-    state->inverse = state->inverse.index_select(0, stay).index_select(1, stay);
+    state->inverse = state->inverse.index_select(0, stay).t().contiguous().index_select(0, stay);
     state->weight = state->weight.index_select(0, stay);
     state->units = state->units.index_select(0, stay);
     gone = at::zeros({left}, gone.options());
@@ -111,8 +113,7 @@ void SweepBlocks(int64_t width, State* state, ObsCurve* curve) {
     const at::Tensor factor = std::get<0>(at::linalg_cholesky_ex(blocks));
     const at::Tensor cost = (rows * at::cholesky_solve(rows, factor)).sum({1, 2});  // (left)
     const int64_t unit = cost.argmin().item<int64_t>();
-    const at::Tensor inputs =
-        at::arange(unit * width, (unit + 1) * width, state->units.options());
+    const at::Tensor inputs = at::arange(unit * width, (unit + 1) * width, state->units.options());
     sum += Remove(inputs, state).item<double>();
     curve->order.push_back(state->units[unit].item<int64_t>());
     curve->counts.push_back(left - 1);

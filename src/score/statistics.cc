@@ -44,7 +44,9 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
   at::NoGradGuard no_gradients;
   const bool on_disk = samples.tokens() * net.spec.width * 4 > kStreamBytes;
   std::vector<Stream> streams;
-  for (Batch& batch : MakeBatches(samples, net.spec, kBatchTokens, net.compute.device)) {
+  for (Batch& batch : MakeBatches(samples, net.spec,
+                                  net.compute.device.is_cuda() ? 16 * kBatchTokens : kBatchTokens,
+                                  net.compute.device)) {
     ResidualStream hidden(Embed(net, batch), on_disk);
     AttentionContext context = MakeContext(net, batch);
     streams.push_back({std::move(batch), std::move(context), std::move(hidden)});

@@ -17,13 +17,13 @@ void MomentSum::Add(const at::Tensor& inputs, const at::Tensor& residual) {
   energy_.add_(residual.square().sum(at::kDouble));
   input_sum_.add_(x.sum(0, false, at::kDouble));
   gram_.Add(x, x, inputs.scalar_type());
-  cross_.Add(x, residual, residual.scalar_type());
+  cross_.Add(x, residual, inputs.scalar_type());
 }
 
 Moments MomentSum::Total() const {
   if (tokens_ == 0) return {};
-  return {tokens_,   gram_.Total(),  cross_.Total(), input_sum_, residual_sum_,
-          energy_.item<double>()};
+  return {tokens_,    gram_.Total(), cross_.Total(),
+          input_sum_, residual_sum_, energy_.item<double>()};
 }
 
 Moments MomentsOf(const at::Tensor& inputs, const at::Tensor& residual) {

@@ -32,10 +32,14 @@ struct Repairing {
       model.tensors[name] = tensor;
       result.tensors[name] = tensor;
     }
-    student.sub_layers[index] =
-        BindSubLayer(model, model.spec.sub_layers[index], teacher.compute);
+    student.sub_layers[index] = BindSubLayer(model, model.spec.sub_layers[index], teacher.compute);
   }
 };
+
+int64_t BatchTokens(const Network& teacher, const TuneOptions& options) {
+  if (options.batch_tokens > 0) return options.batch_tokens;
+  return teacher.compute.device.is_cuda() ? 16384 : 1024;
+}
 
 RepairResult NoChange(const Moments& moments) {
   return {at::zeros_like(moments.cross), at::zeros_like(moments.residual_sum), 0, 0};
@@ -156,9 +160,9 @@ void RepairOne(size_t index, Repairing* repairing) {
   const at::Tensor weight = repairing->model.tensors.at(spec.output + ".weight")
                                 .to(repairing->teacher.compute.device, at::kDouble)
                                 .t();  // (I, D)
-  const RepairResult repair =
-      options.published ? SolvePublished(moments.fitted, weight, sub, index, &repairing->stopped, &record)
-                        : Solve(moments, weight, sub, options, &record);
+  const RepairResult repair = options.published ? SolvePublished(moments.fitted, weight, sub, index,
+                                                                 &repairing->stopped, &record)
+                                                : Solve(moments, weight, sub, options, &record);
   record.explained = repair.explained;
   record.damping = repair.damping;
   if (moments.held_out.tokens > 0) record.held_out = Explained(moments.held_out, repair);
@@ -172,13 +176,14 @@ void RepairOne(size_t index, Repairing* repairing) {
 TuneResult Tune(const Network& teacher, const Model& model, const FitSamples& samples,
                 const TuneOptions& options, const Console& console) {
   at::NoGradGuard no_gradients;
-  Repairing repairing{teacher,
-                      options,
-                      model,
-                      Bind(model, teacher.compute),
-                      StartStreams(teacher, samples, options.batch_tokens, options.stream_bytes),
-                      false,
-                      {}};
+  Repairing repairing{
+      teacher,
+      options,
+      model,
+      Bind(model, teacher.compute),
+      StartStreams(teacher, samples, BatchTokens(teacher, options), options.stream_bytes),
+      false,
+      {}};
   const size_t count = repairing.student.sub_layers.size();
   Check(teacher.sub_layers.size() == count, "teacher and student have different layers");
   Progress progress(console, "repair", static_cast<int64_t>(count));

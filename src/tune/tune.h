@@ -33,10 +33,9 @@ struct TuneOptions {
   double ridge = 3e-2;  // times the mean diagonal of the Gram matrix; with held-out samples, where
                         // the choice starts
   bool align = false;   // align what sub-layers read, too
-  double tokens_per_input =
-      8;  // below this many tokens an input, and without held-out samples, least squares gives way
-          // to scales
-  int64_t batch_tokens = 1024;
+  double tokens_per_input = 8;  // below this many tokens an input, and without held-out samples,
+                                // least squares gives way to scales
+  int64_t batch_tokens = 0;             // 0: 1024 on the CPU, whose caches they fit; 16384 on a GPU
   int64_t stream_bytes = kStreamBytes;  // of both streams in memory; beyond it they go to disk
   bool published = false;               // the paper's procedure: see published_tuning.h
 };
@@ -52,7 +51,7 @@ struct TuneRecord {
   double damping = 0;
   std::optional<double> held_out;  // explained, on the held-out samples
   std::optional<double> aligned;   // share of z_T - z_S that the alignment takes away there
-  std::string note;  // why it is not the repair that was asked for; empty if it is
+  std::string note;                // why it is not the repair that was asked for; empty if it is
 };
 
 // New tensors by name, float32; the record; and how far the repaired model's outputs are from the
