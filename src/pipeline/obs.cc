@@ -84,7 +84,7 @@ void Calibrate(const Network& dense, const Samples& held_out,
       replacements[i].push_back(
           Refit(curvatures[i], sub, KeptUnits(scores->curves[i], kept), kDamping));
     // An unchanged sub-layer: what is measured of nothing.
-    if (i == 0) replacements[i].push_back(Refit(curvatures[i], sub, KeptUnits(scores->curves[i], sub.units), 0));
+    if (i == 0) replacements[i].push_back(Refit(curvatures[i], sub, KeptUnits(scores->curves[i], sub.units), kDamping));
   }
   const bool language = dense.spec.task == Task::kLanguageModel;
   std::vector<std::vector<double>> measured = MeasureReplacements(

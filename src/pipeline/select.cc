@@ -134,6 +134,12 @@ GlobalSearchResult SearchFisher(const Model& model, const Scored& scored, const 
   return {rearranged.plan, result.kept_score};
 }
 
+// Logits over a vocabulary take most of the memory of a language model's backward pass.
+int64_t GradientBatchTokens(const Network& dense) {
+  if (!dense.compute.device.is_cuda()) return 1024;
+  return dense.spec.task == Task::kLanguageModel ? 4096 : 16384;
+}
+
 LabelSource Labels(const Network& dense, const Samples& samples, const PruneOptions& options) {
   const Task task = dense.spec.task;
   if (task == Task::kLanguageModel) return LabelSource::kData;
@@ -151,7 +157,7 @@ MaskGradientOptions GradientOptions(const Network& dense, const Samples& samples
                                     const PruneOptions& options) {
   return {.labels = Labels(dense, samples, options),
           .seed = options.seed,
-          .batch_tokens = dense.compute.device.is_cuda() ? 16384 : 1024,
+          .batch_tokens = GradientBatchTokens(dense),
           .row_tokens = options.row_tokens.value_or(RowTokens(dense.spec))};
 }
 

@@ -43,7 +43,7 @@ int64_t BytesPerToken(const Network& net, const SubLayer& sub) {
 // As few as the memory allows. With more than one, each is run again when the backward pass reaches
 // it, which costs one more forward pass (Chen et al. 2016).
 std::vector<Segment> MakeSegments(const Network& net, int64_t tokens) {
-  const int64_t limit = net.compute.device.is_cuda() ? int64_t{12} << 30 : int64_t{3} << 29;
+  const int64_t limit = net.compute.device.is_cuda() ? int64_t{6} << 30 : int64_t{3} << 29;
   std::vector<Segment> segments = {{0, 0}};
   int64_t bytes = 0;
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {

@@ -41,9 +41,14 @@ State Start(const Curvature& curvature, const at::Tensor& weight, const ObsOptio
   }
   const at::Tensor metric =
       FactorOf(curvature.gradient.Total() / static_cast<double>(curvature.tokens), 1e-10);
+  // Inputs are scaled to unit energy, which no score notices: a channel of a million times the
+  // energy of others would drown in the rounding of the updates of A^-1.
+  gram.diagonal().add_(options.damping * gram.diagonal().mean());
+  const at::Tensor energy =
+      gram.diagonal().clamp_min(std::numeric_limits<double>::min()).sqrt().unsqueeze(1);  // (I, 1)
   State state;
-  state.inverse = at::cholesky_inverse(FactorOf(gram, options.damping));
-  state.weight = at::mm(weight.to(gram.device(), at::kDouble), metric);
+  state.inverse = at::cholesky_inverse(FactorOf(gram / energy / energy.t(), 0));
+  state.weight = at::mm(weight.to(gram.device(), at::kDouble) * energy, metric);
   return state;
 }
 
