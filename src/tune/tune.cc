@@ -153,8 +153,11 @@ void RepairOne(size_t index, Repairing* repairing) {
       tokens * spec.units * spec.width *
       static_cast<int64_t>(c10::elementSize(repairing->student.compute.dtype));
   const SplitMoments moments =
-      FitMoments(repairing->teacher, repairing->student, index, options.target,
-                 options.published && pooled && index + 1 == count, input_bytes <= kKeptInputBytes,
+      FitMoments(repairing->teacher, repairing->student, index,
+                 {.target = options.target,
+                  .first_only = options.published && pooled && index + 1 == count,
+                  .keep_inputs = input_bytes <= kKeptInputBytes,
+                  .unpruned = options.unpruned},
                  &repairing->streams);
   const SubLayer& sub = repairing->student.sub_layers[index];
   const at::Tensor weight = repairing->model.tensors.at(spec.output + ".weight")

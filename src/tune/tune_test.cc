@@ -201,6 +201,28 @@ TEST(Tune, PublishedRulesSkipTheFirstAttentionAndChangeNoBias) {
   EXPECT_EQ(result.records[1].repair, Repair::kScales) << result.records[1].note;
 }
 
+// The published fit reads the teacher's channels before its mask is applied to them: the target is
+// that of a teacher which lost none. The teacher's stream goes on without them.
+TEST(Tune, PublishedTargetsOfChannelsAreTheUnprunedOnes) {
+  const Case one("bert-classification");
+  const Model pruned = one.Pruned();
+  Plan milder = FullPlan(UnitCounts(one.model.spec));
+  std::erase_if(milder.kept[1], [](int64_t unit) { return unit % 2 == 0; });
+  const Network teacher = Bind(Shrink(one.model, milder), {});
+  const auto tuned = [&](const Network& stream, const Network& unpruned) {
+    return Tune(stream, pruned, {one.samples, {}}, {.published = true, .unpruned = &unpruned},
+                kQuiet)
+        .tensors;
+  };
+  const auto dense = tuned(one.dense, one.dense), published = tuned(teacher, one.dense),
+             masked = tuned(teacher, teacher);
+  const std::string ffn = pruned.spec.sub_layers[1].output + ".weight";
+  const std::string next = pruned.spec.sub_layers[2].output + ".weight";
+  EXPECT_EQ(MaxDifference(published.at(ffn), dense.at(ffn)), 0);
+  EXPECT_GT(MaxDifference(masked.at(ffn), dense.at(ffn)), 1e-3);
+  EXPECT_GT(MaxDifference(published.at(next), dense.at(next)), 1e-4);
+}
+
 TEST(WithTensors, KeepsTheDtypeOfTheFile) {
   const Model half = LoadModel(TinyFolder("bert-float16"));
   const std::string name = half.spec.sub_layers[1].output + ".bias";
