@@ -127,12 +127,33 @@ TEST(Tune, RecordsSayWhatHappened) {
     EXPECT_EQ(record.damping, TuneOptions().ridge);
     EXPECT_EQ(record.note, "");
   }
-  const TuneResult few = one.Repaired(pruned, {.tokens_per_input = 1e4});
-  for (const TuneRecord& record : few.records) {
+  EXPECT_TRUE(one.Repaired(pruned, {.repair = Repair::kNone}).tensors.empty());
+}
+
+// Of few samples some are held out, and nothing is done that does not help there.
+TEST(Tune, FewSamplesDoNotMakeAModelWorse) {
+  const Case one("bert-classification");
+  const Model pruned = one.Pruned();
+  for (const int64_t count : {4, 8, 16}) {
+    SCOPED_TRACE(count);
+    const Samples few = RandomSamples(one.model.spec, count, 9);
+    const TuneResult result = Tune(one.dense, pruned, {few, {}}, {}, kQuiet);
+    for (const TuneRecord& record : result.records) {
+      ASSERT_TRUE(record.held_out.has_value()) << record.output;
+      EXPECT_GE(*record.held_out, 0) << record.output;
+    }
+    EXPECT_LE(Distance(one.dense, WithTensors(pruned, result.tensors), one.samples),
+              1.02 * Distance(one.dense, pruned, one.samples));
+  }
+}
+
+TEST(Tune, TooFewSamplesToHoldOneOutGetScales) {
+  const Case one("bert-classification");
+  const Samples three = RandomSamples(one.model.spec, 3, 9);
+  for (const TuneRecord& record : Tune(one.dense, one.Pruned(), {three, {}}, {}, kQuiet).records) {
     EXPECT_EQ(record.repair, Repair::kScales);
     EXPECT_NE(record.note.find("too few"), std::string::npos) << record.note;
   }
-  EXPECT_TRUE(one.Repaired(pruned, {.repair = Repair::kNone}).tensors.empty());
 }
 
 TEST(Tune, DoesNotDependOnBatchesOrPadding) {
