@@ -88,6 +88,15 @@ void CheckExample(const ModelSpec& spec, const Dataset& dataset, const Example& 
 }
 
 void CheckIds(const ModelSpec& spec, const Encoding& encoding, const std::string& where) {
+  for (const int32_t type : encoding.type_ids) {
+    if (spec.token_types > 0 && type >= spec.token_types) {
+      ThrowBadInput({.what = "the tokenizer gives a token type that the model does not have",
+                     .where = where,
+                     .expected = fmt::format("below {}", spec.token_types),
+                     .found = fmt::to_string(type),
+                     .hint = "tokenizer.json and config.json's \"type_vocab_size\" disagree"});
+    }
+  }
   for (const int32_t id : encoding.ids) {
     if (id >= spec.vocabulary) {
       ThrowBadInput({.what = "the tokenizer gives an id that the model does not have",

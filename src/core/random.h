@@ -12,18 +12,14 @@ namespace coppice {
 // seed, so that each sample can have its own stream.
 class Random {
  public:
-  // Streams with different `stream` are independent.
+  // Different seeds, and different streams of a seed, are independent. The seed is mixed first: all
+  // seeds walk one cycle, and those a step apart would draw the same numbers one place later.
   explicit Random(uint64_t seed, uint64_t stream = 0)
-      : state_(seed * 0x9E3779B97F4A7C15u + stream * 0xD1B54A32D192ED03u) {
+      : state_(Mix(seed) + stream * 0xD1B54A32D192ED03u) {
     Next();
   }
 
-  uint64_t Next() {
-    uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-  }
+  uint64_t Next() { return Mix(state_ += 0x9E3779B97F4A7C15u); }
   // In [0, 1).
   double Uniform() { return static_cast<double>(Next() >> 11) * 0x1.0p-53; }
   // In [0, n), n > 0. The bias of the remainder is below n / 2^64.
@@ -35,6 +31,12 @@ class Random {
   }
 
  private:
+  static uint64_t Mix(uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+  }
+
   uint64_t state_;
 };
 

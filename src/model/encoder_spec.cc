@@ -160,8 +160,7 @@ void CheckTensors(const EncoderFamily& family, const std::string& prefix, const 
   checker.Expect(spec.word_embeddings, {spec.vocabulary, spec.width});
   checker.Expect(spec.position_embeddings, {spec.max_tokens + padding_rows, spec.width});
   if (!spec.token_type_embeddings.empty()) {
-    checker.Expect(spec.token_type_embeddings,
-                   {read.IntegerOr("type_vocab_size", 2, 1, kMaxDimension), spec.width});
+    checker.Expect(spec.token_type_embeddings, {spec.token_types, spec.width});
   }
   checker.ExpectNorm(spec.embedding_norm, spec.width);
   int64_t buckets = 0;
@@ -214,7 +213,10 @@ ModelSpec MakeEncoderSpec(const EncoderFamily& family, const Json& config, Tenso
   const std::string prefix = tensors->count(family.prefix + family.word) > 0 ? family.prefix : "";
   spec.word_embeddings = prefix + family.word;
   spec.position_embeddings = prefix + family.position;
-  if (!family.token_type.empty()) spec.token_type_embeddings = prefix + family.token_type;
+  if (!family.token_type.empty()) {
+    spec.token_type_embeddings = prefix + family.token_type;
+    spec.token_types = read.IntegerOr("type_vocab_size", 2, 1, kMaxDimension);
+  }
   spec.embedding_norm = prefix + family.embedding_norm;
   if (!family.shared_relative_bias.empty()) {
     spec.shared_relative_bias = prefix + family.shared_relative_bias;

@@ -93,6 +93,7 @@ struct ModelSpec {
   int64_t vocabulary = 0;  // V
   int64_t max_tokens = 0;  // longest input
   int64_t pad_id = 0;
+  int64_t token_types = 0;  // rows of the token type table; 0 without one
   double norm_eps = 1e-12;
   Activation activation = Activation::kGelu;
   PositionRule positions = PositionRule::kFromZero;

@@ -130,7 +130,7 @@ Model WithRepair(const Model& shrunk, const TuneResult& result, const Console& c
 Model RepairModel(const Model& model, const Network& dense, const Scored& scored,
                   const CostTable& costs, const FitSamples& samples, const Model& shrunk,
                   const PruneOptions& options, const Console& console, PruneReport* report) {
-  const TuneOptions tune = RepairOptions(model, options);
+  TuneOptions tune = RepairOptions(model, options);
   report->ridge = tune.ridge;
   if (tune.repair == Repair::kNone) return shrunk;
   if (!tune.published)
@@ -141,6 +141,7 @@ Model RepairModel(const Model& model, const Network& dense, const Scored& scored
                      SearchRules::kPublished)
           .plan;
   const Network teacher = Bind(Shrink(model, milder), dense.compute);
+  tune.unpruned = &dense;
   return WithRepair(shrunk, Tune(teacher, shrunk, samples, tune, console), console, report);
 }
 

@@ -57,6 +57,39 @@ TEST_F(PruneRefusalTest, TokenizersOfAnotherModel) {
                 {"data.jsonl:", "below 112", "tokenizer.json and the weights"});
 }
 
+// RoBERTa has one token type; its tokenizer.json with BERT's kind of template gives a pair's second
+// text type 1. Without a pair nothing is wrong.
+TEST_F(PruneRefusalTest, TokenTypesBeyondTheTable) {
+  const fs::path model = Without("roberta-classification", "tokenizer.json");
+  nlohmann::json tokenizer = ReadJson(TinyFolder("roberta-classification") / "tokenizer.json");
+  const auto special = [](const char* text, int type) {
+    return nlohmann::json{{"SpecialToken", {{"id", text}, {"type_id", type}}}};
+  };
+  const auto sequence = [](const char* name, int type) {
+    return nlohmann::json{{"Sequence", {{"id", name}, {"type_id", type}}}};
+  };
+  const auto token = [](const char* text, int id) {
+    return nlohmann::json{{"id", text}, {"ids", {id}}, {"tokens", {text}}};
+  };
+  nlohmann::json& post = tokenizer["post_processor"] = {{"type", "TemplateProcessing"}};
+  post["single"] = {special("<s>", 0), sequence("A", 0), special("</s>", 0)};
+  post["pair"] = {special("<s>", 0), sequence("A", 0), sequence("B", 1), special("</s>", 1)};
+  post["special_tokens"] = {{"<s>", token("<s>", 0)}, {"</s>", token("</s>", 2)}};
+  WriteFile(model / "tokenizer.json", tokenizer.dump());
+  const std::string good = "{\"text\": \"The cat.\", \"label\": 1}\n";
+  const std::string pair = "{\"text\": \"The cat.\", \"text_pair\": \"It ran.\", \"label\": 1}\n";
+  ExpectRefused(model, Write("data.jsonl", good + pair),
+                {"data.jsonl:2", "token type", "below 1", "found 1", "type_vocab_size"});
+  PruneOptions options;
+  options.model = model;
+  options.data = Write("single.jsonl", good + good);
+  options.out = folder_.path() / "out";
+  options.keep = 0.5;
+  options.threads = 1;
+  options.device = "cpu";
+  EXPECT_NO_THROW(Prune(options, kQuiet));
+}
+
 TEST_F(PruneRefusalTest, Data) {
   const fs::path model = TinyFolder("bert-classification");
   const std::string good = "{\"text\": \"The cat.\", \"label\": 1}\n";

@@ -4,6 +4,10 @@
 // twice and makes the damping depend on the number of tokens. Attention has an intercept column
 // whose coefficient is dropped. The caller stops for good when a solve is not accepted.
 // SolveScales() in repair.h is what these would be done right.
+//
+// What the fit aims at is made in tune.cc: for attention the pruned teacher's output, for a
+// feed-forward sub-layer the unpruned one's on the teacher's stream, since the published code reads
+// the teacher's channels before its mask is applied to them.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -27,6 +27,13 @@ void Start(const Network& teacher, const Samples& samples, int64_t batch_tokens,
   }
 }
 
+// What a network's sub-layer adds to the stream.
+at::Tensor Branch(const Network& net, size_t index, const at::Tensor& hidden,
+                  const AttentionContext& context) {
+  const SubLayer& sub = net.sub_layers[index];
+  return Project(sub, UnitInputs(net, sub, hidden, context));
+}
+
 }  // namespace
 
 std::vector<Streams> StartStreams(const Network& teacher, const FitSamples& samples,
@@ -39,32 +46,35 @@ std::vector<Streams> StartStreams(const Network& teacher, const FitSamples& samp
   return streams;
 }
 
-SplitMoments FitMoments(const Network& teacher, const Network& student, size_t index, Target target,
-                        bool first_only, bool keep_inputs, std::vector<Streams>* streams) {
+SplitMoments FitMoments(const Network& teacher, const Network& student, size_t index,
+                        const FitRules& rules, std::vector<Streams>* streams) {
+  const Target target = rules.target;
   const SubLayer& wanted = teacher.sub_layers[index];
   const SubLayer& present = student.sub_layers[index];
+  const bool fit_unpruned = rules.unpruned != nullptr && wanted.kind == UnitKind::kChannel;
   SplitSums sums;
   for (Streams& s : *streams) {
     const at::Tensor of_teacher = s.teacher.Get();
     const at::Tensor of_student = s.student.Get();
     const at::Tensor& read_by_dense = target == Target::kOwn ? of_student : of_teacher;
     const at::Tensor& read_by_student = target == Target::kDense ? of_teacher : of_student;
-    const at::Tensor branch =
-        Project(wanted, UnitInputs(teacher, wanted, read_by_dense, s.context));
+    const at::Tensor branch = Branch(teacher, index, read_by_dense, s.context);
     const at::Tensor inputs = UnitInputs(student, present, read_by_student, s.context);
-    at::Tensor residual = branch - Project(present, inputs);
+    at::Tensor residual =
+        (fit_unpruned ? Branch(*rules.unpruned, index, read_by_dense, s.context) : branch) -
+        Project(present, inputs);
     if (target == Target::kDrift) residual = residual + (of_teacher - of_student);
     const auto rows = [&](const at::Tensor& x) {
-      return first_only ? x.select(1, 0) : RealRows(s.batch, x);
+      return rules.first_only ? x.select(1, 0) : RealRows(s.batch, x);
     };
     sums.Of(s).Add(rows(inputs), rows(residual));
     if (target != Target::kOwn) {
       s.teacher.Set(AddBranch(teacher, wanted, of_teacher, branch));
     } else if (s.held_out) {  // what the end is compared with
-      const at::Tensor x = UnitInputs(teacher, wanted, of_teacher, s.context);
-      s.teacher.Set(AddBranch(teacher, wanted, of_teacher, Project(wanted, x)));
+      s.teacher.Set(
+          AddBranch(teacher, wanted, of_teacher, Branch(teacher, index, of_teacher, s.context)));
     }
-    if (keep_inputs && target != Target::kDense) s.inputs = inputs;
+    if (rules.keep_inputs && target != Target::kDense) s.inputs = inputs;
   }
   return sums.Total();
 }

@@ -46,11 +46,19 @@ struct SplitMoments {
 std::vector<Streams> StartStreams(const Network& teacher, const FitSamples& samples,
                                   int64_t batch_tokens, int64_t memory_bytes);
 
+struct FitRules {
+  Target target = Target::kDrift;
+  bool first_only = false;   // the first token of every sample alone is fitted
+  bool keep_inputs = false;  // the student's unit inputs stay for Advance()
+  // f of a feed-forward sub-layer is this network's, where there is one; the teacher's stream moves
+  // on with its own all the same (tune/published_tuning.h).
+  const Network* unpruned = nullptr;
+};
+
 // First pass over sub-layer `index`: the moments of its fit. The teacher's stream moves on, where
-// the target reads it. first_only: the first token of every sample alone is fitted. keep_inputs:
-// the student's unit inputs stay for Advance().
-SplitMoments FitMoments(const Network& teacher, const Network& student, size_t index, Target target,
-                        bool first_only, bool keep_inputs, std::vector<Streams>* streams);
+// the target reads it.
+SplitMoments FitMoments(const Network& teacher, const Network& student, size_t index,
+                        const FitRules& rules, std::vector<Streams>* streams);
 
 // Moments of what the sub-layer's matrices read, z_S, and of z_T - z_S: for tune/align.h.
 SplitMoments InputMoments(const Network& teacher, const Network& student, size_t index,

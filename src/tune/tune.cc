@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "model/forward.h"
 #include "tune/align.h"
@@ -15,6 +17,9 @@ namespace {
 // Unit inputs of one sub-layer kept between the two passes, at most; beyond it they are computed
 // again.
 constexpr int64_t kKeptInputBytes = int64_t{1} << 30;
+
+// Of few samples, one in so many is held out to check the repair by.
+constexpr int64_t kFewPerHeldOut = 4;
 
 // The student as it is repaired.
 struct Repairing {
@@ -48,6 +53,17 @@ RepairResult NoChange(const Moments& moments) {
 bool TooFewTokens(const Moments& moments, const SubLayer& sub, const TuneOptions& options) {
   return static_cast<double>(moments.tokens) <
          options.tokens_per_input * static_cast<double>(sub.units * sub.width);
+}
+
+// Whether least squares has too little to go by in some sub-layer and nothing to be checked with.
+bool WantsCheck(const Network& student, const FitSamples& samples, const TuneOptions& options) {
+  if (options.published || options.repair != Repair::kLeastSquares) return false;
+  if (!samples.held_out.samples.empty() || samples.fitted.samples.size() < kFewPerHeldOut)
+    return false;
+  Moments counts;
+  counts.tokens = samples.fitted.tokens();
+  return std::any_of(student.sub_layers.begin(), student.sub_layers.end(),
+                     [&](const SubLayer& sub) { return TooFewTokens(counts, sub, options); });
 }
 
 // One sub-layer's change of the output projection.
@@ -153,8 +169,11 @@ void RepairOne(size_t index, Repairing* repairing) {
       tokens * spec.units * spec.width *
       static_cast<int64_t>(c10::elementSize(repairing->student.compute.dtype));
   const SplitMoments moments =
-      FitMoments(repairing->teacher, repairing->student, index, options.target,
-                 options.published && pooled && index + 1 == count, input_bytes <= kKeptInputBytes,
+      FitMoments(repairing->teacher, repairing->student, index,
+                 {.target = options.target,
+                  .first_only = options.published && pooled && index + 1 == count,
+                  .keep_inputs = input_bytes <= kKeptInputBytes,
+                  .unpruned = options.unpruned},
                  &repairing->streams);
   const SubLayer& sub = repairing->student.sub_layers[index];
   const at::Tensor weight = repairing->model.tensors.at(spec.output + ".weight")
@@ -176,14 +195,21 @@ void RepairOne(size_t index, Repairing* repairing) {
 TuneResult Tune(const Network& teacher, const Model& model, const FitSamples& samples,
                 const TuneOptions& options, const Console& console) {
   at::NoGradGuard no_gradients;
-  Repairing repairing{
-      teacher,
-      options,
-      model,
-      Bind(model, teacher.compute),
-      StartStreams(teacher, samples, BatchTokens(teacher, options), options.stream_bytes),
-      false,
-      {}};
+  Network bound = Bind(model, teacher.compute);
+  Samples fitted, checked_by;
+  const bool check = WantsCheck(bound, samples, options);
+  if (check) {
+    fitted = samples.fitted;
+    checked_by = TakeEvery(kFewPerHeldOut, &fitted);
+  }
+  Repairing repairing{teacher,
+                      options,
+                      model,
+                      std::move(bound),
+                      StartStreams(teacher, check ? FitSamples{fitted, checked_by} : samples,
+                                   BatchTokens(teacher, options), options.stream_bytes),
+                      false,
+                      {}};
   const size_t count = repairing.student.sub_layers.size();
   Check(teacher.sub_layers.size() == count, "teacher and student have different layers");
   Progress progress(console, "repair", static_cast<int64_t>(count));

@@ -38,6 +38,9 @@ struct TuneOptions {
   int64_t batch_tokens = 0;             // 0: 1024 on the CPU, whose caches they fit; 16384 on a GPU
   int64_t stream_bytes = kStreamBytes;  // of both streams in memory; beyond it they go to disk
   bool published = false;               // the paper's procedure: see published_tuning.h
+  // Published: the model before its teacher was pruned. Its feed-forward sub-layers are what the
+  // student's are fitted to, on the teacher's stream.
+  const Network* unpruned = nullptr;
 };
 
 Target ParseTarget(const std::string& name);  // "drift", "own", "dense"; throws Error (kUsage)

@@ -127,12 +127,33 @@ TEST(Tune, RecordsSayWhatHappened) {
     EXPECT_EQ(record.damping, TuneOptions().ridge);
     EXPECT_EQ(record.note, "");
   }
-  const TuneResult few = one.Repaired(pruned, {.tokens_per_input = 1e4});
-  for (const TuneRecord& record : few.records) {
+  EXPECT_TRUE(one.Repaired(pruned, {.repair = Repair::kNone}).tensors.empty());
+}
+
+// Of few samples some are held out, and nothing is done that does not help there.
+TEST(Tune, FewSamplesDoNotMakeAModelWorse) {
+  const Case one("bert-classification");
+  const Model pruned = one.Pruned();
+  for (const int64_t count : {4, 8, 16}) {
+    SCOPED_TRACE(count);
+    const Samples few = RandomSamples(one.model.spec, count, 9);
+    const TuneResult result = Tune(one.dense, pruned, {few, {}}, {}, kQuiet);
+    for (const TuneRecord& record : result.records) {
+      ASSERT_TRUE(record.held_out.has_value()) << record.output;
+      EXPECT_GE(*record.held_out, 0) << record.output;
+    }
+    EXPECT_LE(Distance(one.dense, WithTensors(pruned, result.tensors), one.samples),
+              1.02 * Distance(one.dense, pruned, one.samples));
+  }
+}
+
+TEST(Tune, TooFewSamplesToHoldOneOutGetScales) {
+  const Case one("bert-classification");
+  const Samples three = RandomSamples(one.model.spec, 3, 9);
+  for (const TuneRecord& record : Tune(one.dense, one.Pruned(), {three, {}}, {}, kQuiet).records) {
     EXPECT_EQ(record.repair, Repair::kScales);
     EXPECT_NE(record.note.find("too few"), std::string::npos) << record.note;
   }
-  EXPECT_TRUE(one.Repaired(pruned, {.repair = Repair::kNone}).tensors.empty());
 }
 
 TEST(Tune, DoesNotDependOnBatchesOrPadding) {
@@ -199,6 +220,28 @@ TEST(Tune, PublishedRulesSkipTheFirstAttentionAndChangeNoBias) {
               0);
   }
   EXPECT_EQ(result.records[1].repair, Repair::kScales) << result.records[1].note;
+}
+
+// The published fit reads the teacher's channels before its mask is applied to them: the target is
+// that of a teacher which lost none. The teacher's stream goes on without them.
+TEST(Tune, PublishedTargetsOfChannelsAreTheUnprunedOnes) {
+  const Case one("bert-classification");
+  const Model pruned = one.Pruned();
+  Plan milder = FullPlan(UnitCounts(one.model.spec));
+  std::erase_if(milder.kept[1], [](int64_t unit) { return unit % 2 == 0; });
+  const Network teacher = Bind(Shrink(one.model, milder), {});
+  const auto tuned = [&](const Network& stream, const Network& unpruned) {
+    return Tune(stream, pruned, {one.samples, {}}, {.published = true, .unpruned = &unpruned},
+                kQuiet)
+        .tensors;
+  };
+  const auto dense = tuned(one.dense, one.dense), published = tuned(teacher, one.dense),
+             masked = tuned(teacher, teacher);
+  const std::string ffn = pruned.spec.sub_layers[1].output + ".weight";
+  const std::string next = pruned.spec.sub_layers[2].output + ".weight";
+  EXPECT_EQ(MaxDifference(published.at(ffn), dense.at(ffn)), 0);
+  EXPECT_GT(MaxDifference(masked.at(ffn), dense.at(ffn)), 1e-3);
+  EXPECT_GT(MaxDifference(published.at(next), dense.at(next)), 1e-4);
 }
 
 TEST(WithTensors, KeepsTheDtypeOfTheFile) {
