@@ -52,6 +52,7 @@ int Main(int argc, char** argv) {
   AddPrune(&app, &action);
   AddBench(&app, &action);
   AddCompare(&app, &action);
+  AddExport(&app, &action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {

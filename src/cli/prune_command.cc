@@ -61,6 +61,7 @@ void PrintReport(const PruneReport& report) {
       "{:.1f}, "
       "shrink {:.1f}, write {:.1f})\n",
       s.total, s.load, s.calibrate, s.score, s.search, s.tune, s.shrink, s.write);
+  text += ProofLines(report.forms);
   text += fmt::format("written to   {}\n", report.options.out.string());
   fmt::print("{}", text);
 }
@@ -142,8 +143,9 @@ void AddPrune(CLI::App* app, Action* action) {
       ->delimiter(',')
       ->expected(0, 8);
   sub->add_flag("--rearrange", o.rearrange, "exchange units inside layers after the search");
-  sub->add_option("--to", o.forms, "forms to write: hf, gguf (default: the input's own)")
+  sub->add_option("--to", o.forms, "forms to write: hf, gguf, onnx (default: the input's own)")
       ->delimiter(',');
+  sub->add_flag("--plain", o.plain, "ONNX of standard operators, without com.microsoft's");
   sub->add_option("--gguf-type", o.gguf_type, "of a GGUF file's matrices: f16, f32, bf16 or q8_0")
       ->capture_default_str();
   sub->add_option("--plan", o.plan, "apply the plan of a coppice.json instead of searching");

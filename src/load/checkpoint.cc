@@ -95,6 +95,10 @@ void CheckFolder(const fs::path& folder) {
       problem.hint = fmt::format("rename a lone file to {}; shards need their index", kSingle);
       break;  // the better advice
     }
+    if (name.find(".onnx") != std::string::npos) {
+      problem.hint = "ONNX files are written, not read; name the model that it was written from";
+      continue;
+    }
     problem.hint =
         "load it in transformers and call save_pretrained(FOLDER, safe_serialization=True)";
   }

@@ -6,30 +6,12 @@
 #include <limits>
 
 #include "model/linear.h"
+#include "model/relative_buckets.h"
 
 namespace coppice {
 namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-
-// Buckets of relative positions: half for each direction, the first half of those exact, the rest
-// logarithmic up to distance 128 (Raffel et al. 2020, section 2.1, as MPNet uses them).
-at::Tensor RelativeBuckets(int64_t tokens, int64_t buckets, const at::TensorOptions& options) {
-  constexpr int64_t kMaxDistance = 128;
-  const at::Tensor position = at::arange(tokens, options);
-  const at::Tensor behind = position.unsqueeze(1) - position.unsqueeze(0);  // (T, T) query - key
-  const int64_t half = buckets / 2;
-  const int64_t exact = half / 2;
-  const at::Tensor distance = behind.abs();
-  const at::Tensor logarithmic =
-      exact +
-      (at::log(distance.to(at::kFloat) / exact) /
-       std::log(static_cast<double>(kMaxDistance) / static_cast<double>(exact)) * (half - exact))
-          .to(at::kLong);
-  const at::Tensor bucket =
-      at::where(distance.lt(exact), distance, logarithmic.clamp_max(half - 1));
-  return bucket + behind.lt(0).to(at::kLong) * half;
-}
 
 at::Tensor AttentionBias(const SubLayer& sub, const AttentionContext& context) {
   if (!sub.relative_bias.defined()) return context.padding;

@@ -10,8 +10,8 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "eval/run_model.h"
+#include "export/forms.h"
 #include "export/gguf.h"
-#include "export/huggingface.h"
 #include "load/strict_json.h"
 #include "model/device.h"
 #include "pipeline/obs.h"
@@ -50,34 +50,11 @@ void CheckOptions(const PruneOptions& options) {
   }
   if (options.channel_multiple < 1)
     ThrowUsage({.what = "bad value", .where = "--channel-multiple", .expected = "1 or more"});
-  for (const std::string& form : options.forms) {
-    if (form != "hf" && form != "gguf") {
-      ThrowUsage({.what = "unknown form", .where = "--to", .expected = "hf, gguf", .found = form});
-    }
-  }
+  for (const std::string& form : options.forms) FindForm(form);
   ParseGgufType(options.gguf_type);
   if (options.as_published && (options.repair || options.uniform)) {
     ThrowUsage({.what = "--as-published leaves no choice of repair or shape",
                 .hint = "drop --repair or --uniform"});
-  }
-}
-
-// --force replaces a folder: never one that holds what this run reads.
-void RefuseToReplaceInputs(const PruneOptions& options) {
-  namespace fs = std::filesystem;
-  for (const fs::path& input : {options.model, options.data, options.eval, options.plan}) {
-    std::error_code error;
-    fs::path at = input.empty() ? fs::path() : fs::canonical(input, error);
-    for (; !at.empty() && !error; at = at.parent_path()) {
-      std::error_code absent;
-      if (fs::equivalent(at, options.out, absent)) {
-        ThrowUsage({.what = "the output folder holds an input of this run",
-                    .where = options.out.string(),
-                    .found = input.string(),
-                    .hint = "name a folder of its own"});
-      }
-      if (at == at.root_path()) break;
-    }
   }
 }
 
@@ -303,14 +280,18 @@ std::vector<std::string> FormsOf(const Model& model, const PruneOptions& options
   return {model.gguf ? "gguf" : "hf"};
 }
 
-void Write(const Model& pruned, const PruneReport& report) {
-  OutputFolder folder(report.options.out, report.options.replace);
-  for (const std::string& form : FormsOf(pruned, report.options)) {
-    if (form == "hf") WriteHuggingFace(pruned, folder.path());
-    if (form == "gguf")
-      WriteGgufModel(pruned, ParseGgufType(report.options.gguf_type), folder.path());
-  }
-  WriteFile(folder.path() / "coppice.json", RecordJson(report).dump(2) + "\n");
+void Write(const Model& pruned, const Samples& samples, const Console& console,
+           PruneReport* report) {
+  const PruneOptions& options = report->options;
+  const FormOptions form_options = {
+      .gguf_type = ParseGgufType(options.gguf_type),
+      .onnx_style = options.plain ? OnnxStyle::kPlain : OnnxStyle::kFused};
+  OutputFolder folder(options.out, options.replace);
+  const std::vector<std::string> forms = FormsOf(pruned, options);
+  for (const std::string& form : forms) FindForm(form).write(pruned, form_options, folder.path());
+  report->forms = ProveForms(pruned, forms, folder.path(), ProofSamples(pruned.spec, samples),
+                             options.threads, console);
+  WriteFile(folder.path() / "coppice.json", RecordJson(*report).dump(2) + "\n");
   folder.Commit();
 }
 
@@ -334,8 +315,8 @@ void ReadExamples(const Model& model, const Tokenizer& tokenizer, Samples* sampl
 }
 
 // Writes the folder, then measures before and after where that is asked for.
-void Finish(const Model& model, const Model& pruned, const Evaluation& evaluation,
-            const Console& console, PruneReport* report) {
+void Finish(const Model& model, const Model& pruned, const Samples& samples,
+            const Evaluation& evaluation, const Console& console, PruneReport* report) {
   report->before = MeasureSize(model, report->tokens);
   report->after = MeasureSize(pruned, report->tokens);
   report->peak_memory_bytes = PeakMemoryBytes();
@@ -343,7 +324,7 @@ void Finish(const Model& model, const Model& pruned, const Evaluation& evaluatio
     const StageClock clock(&report->seconds.write);
     report->data_sha256 = Sha256HexOfFile(report->options.data);
     report->model_sha256 = HashOfWeights(model);
-    Write(pruned, *report);
+    Write(pruned, samples, console, report);
   }
   if (!report->options.eval.empty()) {
     report->eval_before = Measure(model, evaluation, report->options, console);
@@ -361,7 +342,7 @@ void DescribeModel(const Model& model, PruneReport* report) {
 PruneReport Prune(const PruneOptions& options, const Console& console) {
   const double start = Now();
   CheckOptions(options);
-  RefuseToReplaceInputs(options);
+  RefuseToReplace({options.model, options.data, options.eval, options.plan}, options.out);
   {
     const OutputFolder probe(options.out, options.replace);
   }  // refuse before the work, not after it
@@ -379,6 +360,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   {
     const StageClock clock(&seconds.load);
     model = LoadModel(options.model);
+    for (const std::string& form : FormsOf(model, options)) FindForm(form).require(model);
     tokenizer = LoadTokenizer(model);
     dense = Bind(model, compute);
     DescribeModel(model, &report);
@@ -395,7 +377,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
                            ? PruneByObs(model, dense, fit, costs, options, console, &report)
                            : PruneInSteps(model, dense, fit, costs, options, console, &report);
   report.kept = static_cast<double>(costs.Of(report.plan)) / static_cast<double>(costs.Dense());
-  Finish(model, pruned, evaluation, console, &report);
+  Finish(model, pruned, samples, evaluation, console, &report);
   seconds.total = Now() - start;
   return report;
 }

@@ -14,6 +14,7 @@
 #include "core/plan.h"
 #include "eval/evaluate.h"
 #include "model/cost.h"
+#include "pipeline/proof.h"
 #include "tune/tune.h"
 
 namespace coppice {
@@ -52,8 +53,9 @@ struct PruneOptions {
       false;  // exchange units inside layers after the search; always with as_published
   std::filesystem::path eval;      // empty: no evaluation
   std::filesystem::path plan;      // empty: search
-  std::vector<std::string> forms;  // "hf", "gguf"; the input's own if empty
+  std::vector<std::string> forms;  // "hf", "gguf", "onnx"; the input's own if empty
   std::string gguf_type = "f16";   // of the matrices in a GGUF file
+  bool plain = false;              // ONNX: standard operators only
   std::string device = "auto";
   std::string dtype = "auto";
   int threads = 0;
@@ -93,6 +95,7 @@ struct PruneReport {
   double calibration_loss = 0;
   double ridge = 0;                        // that the repair used
   double kept_score = 0, total_score = 0;  // sums of the search's scores
+  std::vector<FormProof> forms;            // that were written
   std::optional<Metric> eval_before, eval_after;
   int64_t peak_memory_bytes = 0;
   std::string device, dtype, data_sha256, model_sha256;

@@ -72,8 +72,12 @@ Json ResultJson(const PruneReport& report) {
       {"bytes", {{"before", report.before.bytes}, {"after", report.after.bytes}}},
       {"seconds", SecondsJson(report.seconds, true)},
       {"trials", TrialsJson(report)},
+<<<<<<< HEAD
       {"held_out_divergence",
        report.held_out_divergence ? Json(report.held_out_divergence->mean()) : Json()},
+=======
+      {"forms", ProofsJson(report.forms)},
+>>>>>>> 1273e23 (Encoders as ONNX, of any shape and with every head; export; what is written is loaded again and compared)
       {"peak_memory_bytes", report.peak_memory_bytes},
       {"device", report.device},
       {"dtype", report.dtype}};
@@ -111,6 +115,7 @@ Json RecordJson(const PruneReport& report) {
             {"seed", report.options.seed},
             {"device", report.device},
             {"dtype", report.dtype}}},
+          {"forms", ProofsJson(report.forms)},
           {"sha256", {{"data", report.data_sha256}, {"model", report.model_sha256}}},
           {"seconds", SecondsJson(report.seconds, false)}};
 }

@@ -128,6 +128,13 @@ TEST_F(PruneRefusalTest, Options) {
   refused([](PruneOptions* o) { o->samples = 0; }, ExitCode::kUsage, {"--samples"});
   refused([](PruneOptions* o) { o->device = "tpu"; }, ExitCode::kUsage, {"--device", "tpu"});
   refused([](PruneOptions* o) { o->device = "cuda:77"; }, ExitCode::kEnvironment, {"cuda:77"});
+  refused(
+      [](PruneOptions* o) {
+        o->forms = {"hf", "pdf"};
+      },
+      ExitCode::kUsage, {"--to", "hf, gguf, onnx", "pdf"});
+  refused([](PruneOptions* o) { o->forms = {"gguf"}; }, ExitCode::kUsage,
+          {"--to gguf", "a language model"});
   refused([](PruneOptions* o) { o->dtype = "int4"; }, ExitCode::kUsage, {"--dtype", "int4"});
   refused([](PruneOptions* o) { o->as_published = o->uniform = true; }, ExitCode::kUsage,
           {"--as-published"});

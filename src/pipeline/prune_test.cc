@@ -95,6 +95,27 @@ TEST_F(PruneTest, WritesAModelFolderAndItsRecord) {
   EXPECT_FALSE(result.contains("eval"));
 }
 
+TEST_F(PruneTest, WritesAndProvesEveryFormThatIsAskedFor) {
+  for (const std::string name : kModels) {
+    SCOPED_TRACE(name);
+    PruneOptions options = Options(name, 0.5);
+    options.forms = {"hf", "onnx"};
+    options.replace = true;
+    const PruneReport report = Prune(options, kQuiet);
+    EXPECT_TRUE(std::filesystem::exists(options.out / "model.onnx"));
+    LoadModel(options.out);
+    ASSERT_EQ(report.forms.size(), 2u);
+    EXPECT_EQ(report.forms[0].max_difference, 0);
+    if (report.forms[1].max_difference) {
+      EXPECT_LT(*report.forms[1].max_difference, 1e-4);
+    }
+    const json record = ReadJson(options.out / "coppice.json");
+    EXPECT_EQ(record["forms"], json(ProofsJson(report.forms)));
+    EXPECT_EQ(record["forms"][0]["form"], "hf");
+    EXPECT_EQ(record["forms"][0]["samples"], 8);
+  }
+}
+
 TEST_F(PruneTest, SameSeedSameBytes) {
   for (const std::string name : kModels) {
     SCOPED_TRACE(name);

@@ -3,6 +3,7 @@
 #include <limits>
 #include <string_view>
 
+#include "core/error.h"
 #include "tokenize/gguf_tokenizer.h"
 
 namespace coppice {
@@ -54,6 +55,25 @@ GgufVocabulary VocabularyOf(const GgufMetadata& metadata) {
 }
 
 }  // namespace
+
+void RefuseToReplace(const std::vector<std::filesystem::path>& inputs,
+                     const std::filesystem::path& out) {
+  namespace fs = std::filesystem;
+  for (const fs::path& input : inputs) {
+    std::error_code error;
+    fs::path at = input.empty() ? fs::path() : fs::canonical(input, error);
+    for (; !at.empty() && !error; at = at.parent_path()) {
+      std::error_code absent;
+      if (fs::equivalent(at, out, absent)) {
+        ThrowUsage({.what = "the output folder holds an input of this run",
+                    .where = out.string(),
+                    .found = input.string(),
+                    .hint = "name a folder of its own"});
+      }
+      if (at == at.root_path()) break;
+    }
+  }
+}
 
 Tokenizer LoadTokenizer(const Model& model) {
   if (model.gguf) return MakeGgufTokenizer(VocabularyOf(*model.gguf), model.source.string());
