@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "calibrate/text_windows.h"
@@ -10,6 +11,7 @@
 #include "core/file.h"
 #include "eval/run_model.h"
 #include "export/gguf.h"
+#include "export/gguf_metadata.h"
 #include "export/huggingface.h"
 #include "load/strict_json.h"
 #include "model/device.h"
@@ -63,7 +65,8 @@ void CheckOptions(const PruneOptions& options) {
 // --force replaces a folder: never one that holds what this run reads.
 void RefuseToReplaceInputs(const PruneOptions& options) {
   namespace fs = std::filesystem;
-  for (const fs::path& input : {options.model, options.data, options.eval, options.plan}) {
+  for (const fs::path& input :
+       {options.model, options.data, options.eval, options.plan, options.vocabulary}) {
     std::error_code error;
     fs::path at = input.empty() ? fs::path() : fs::canonical(input, error);
     for (; !at.empty() && !error; at = at.parent_path()) {
@@ -154,12 +157,24 @@ std::vector<std::string> FormsOf(const Model& model, const PruneOptions& options
   return {model.gguf ? "gguf" : "hf"};
 }
 
+// What a form lacks is said before the work, not after it.
+void CheckForms(const Model& model, const PruneOptions& options) {
+  const std::vector<std::string> forms = FormsOf(model, options);
+  const bool gguf = std::find(forms.begin(), forms.end(), "gguf") != forms.end();
+  if (gguf) {
+    MakeGgufMetadata(model, options.vocabulary);
+  } else if (!options.vocabulary.empty()) {
+    ThrowUsage({.what = "--vocabulary is for GGUF files", .hint = "add --to gguf, or drop it"});
+  }
+}
+
 void Write(const Model& pruned, const PruneReport& report) {
   OutputFolder folder(report.options.out, report.options.replace);
   for (const std::string& form : FormsOf(pruned, report.options)) {
     if (form == "hf") WriteHuggingFace(pruned, folder.path());
     if (form == "gguf")
-      WriteGgufModel(pruned, ParseGgufType(report.options.gguf_type), folder.path());
+      WriteGgufModel(pruned, ParseGgufType(report.options.gguf_type), folder.path(),
+                     report.options.vocabulary);
   }
   WriteFile(folder.path() / "coppice.json", RecordJson(report).dump(2) + "\n");
   folder.Commit();
@@ -225,6 +240,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   {
     const StageClock clock(&seconds.load);
     model = LoadModel(options.model);
+    CheckForms(model, options);
     tokenizer = LoadTokenizer(model);
     dense = Bind(model, compute);
     DescribeModel(model, &report);

@@ -49,6 +49,8 @@ struct PruneOptions {
   std::filesystem::path plan;      // empty: search
   std::vector<std::string> forms;  // "hf", "gguf"; the input's own if empty
   std::string gguf_type = "f16";   // of the matrices in a GGUF file
+  std::filesystem::path
+      vocabulary;  // GGUF file to take the vocabulary from; empty: the model's own
   std::string device = "auto";
   std::string dtype = "auto";
   int threads = 0;
