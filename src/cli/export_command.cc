@@ -40,6 +40,8 @@ void AddExport(CLI::App* app, Action* action) {
   sub->add_flag("--plain", o.plain, "ONNX of standard operators, without com.microsoft's");
   sub->add_option("--gguf-type", o.gguf_type, "of a GGUF file's matrices: f16, f32, bf16 or q8_0")
       ->capture_default_str();
+  sub->add_option("--vocabulary", o.vocabulary,
+                  "GGUF file to take the vocabulary and chat template from (default: the model's)");
   sub->add_option("--threads", o.threads, "processor threads; 0: all")->check(CLI::Range(0, 4096));
   sub->add_flag("--json", command->json, "machine-readable result on stdout");
   sub->add_flag("--quiet", command->quiet, "no progress");

@@ -148,6 +148,8 @@ void AddPrune(CLI::App* app, Action* action) {
   sub->add_flag("--plain", o.plain, "ONNX of standard operators, without com.microsoft's");
   sub->add_option("--gguf-type", o.gguf_type, "of a GGUF file's matrices: f16, f32, bf16 or q8_0")
       ->capture_default_str();
+  sub->add_option("--vocabulary", o.vocabulary,
+                  "GGUF file whose vocabulary a GGUF file gets (default: the model's own)");
   sub->add_option("--plan", o.plan, "apply the plan of a coppice.json instead of searching");
   AddCommonOptions(sub, &command->common);
   sub->callback([command, action] { *action = [command] { Run(*command); }; });

@@ -1,15 +1,21 @@
 #include "export/forms.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "export/gguf.h"
+#include "export/gguf_metadata.h"
 #include "export/huggingface.h"
 #include "export/onnx.h"
 
 namespace coppice {
 namespace {
 
-void RequireGgufForm(const Model& model) {
-  if (model.spec.form == BlockForm::kDecoder) return;
+void RequireGgufForm(const Model& model, const FormOptions& options) {
+  if (model.spec.form == BlockForm::kDecoder) {
+    MakeGgufMetadata(model, options.vocabulary);
+    return;
+  }
   ThrowUsage({.what = "encoders are not written as GGUF",
               .where = "--to gguf",
               .expected = "a language model",
@@ -24,17 +30,19 @@ const std::vector<Form>& Forms() {
   static const std::vector<Form> forms = {
       {.name = "hf",
        .file = "model.safetensors",
-       .require = [](const Model&) {},
+       .require = [](const Model&, const FormOptions&) {},
        .write = [](const Model& model, const FormOptions&,
                    const Path& folder) { WriteHuggingFace(model, folder); }},
       {.name = "gguf",
        .file = "model.gguf",
        .require = RequireGgufForm,
        .write = [](const Model& model, const FormOptions& options,
-                   const Path& folder) { WriteGgufModel(model, options.gguf_type, folder); }},
+                   const Path& folder) {
+         WriteGgufModel(model, options.gguf_type, folder, options.vocabulary);
+       }},
       {.name = "onnx",
        .file = "model.onnx",
-       .require = RequireOnnxForm,
+       .require = [](const Model& model, const FormOptions&) { RequireOnnxForm(model); },
        .write = [](const Model& model, const FormOptions& options,
                    const Path& folder) { WriteOnnx(model, options.onnx_style, folder); }},
   };
@@ -49,6 +57,15 @@ const Form& FindForm(const std::string& name) {
   }
   ThrowUsage(
       {.what = "unknown form", .where = "--to", .expected = names, .found = Printable(name)});
+}
+
+void RequireForms(const Model& model, const std::vector<std::string>& forms,
+                  const FormOptions& options) {
+  for (const std::string& form : forms) FindForm(form).require(model, options);
+  const bool gguf = std::find(forms.begin(), forms.end(), "gguf") != forms.end();
+  if (!gguf && !options.vocabulary.empty()) {
+    ThrowUsage({.what = "--vocabulary is for GGUF files", .hint = "add --to gguf, or drop it"});
+  }
 }
 
 }  // namespace coppice

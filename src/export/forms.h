@@ -13,14 +13,16 @@ namespace coppice {
 
 struct FormOptions {
   GgmlType gguf_type = GgmlType::kF16;  // of the matrices in a GGUF file
+  std::filesystem::path vocabulary;     // of a GGUF file: another's; empty: the model's own
   OnnxStyle onnx_style = OnnxStyle::kFused;
 };
 
 struct Form {
   std::string name;
   std::string file;  // that holds the model, in the folder
-  // Throws Error (kUsage) for a model that has no such form, whatever its sizes.
-  void (*require)(const Model& model);
+  // Throws Error (kUsage) for a model that has no such form, whatever its sizes, and Error
+  // (kBadInput) for what else the form needs and does not get.
+  void (*require)(const Model& model, const FormOptions& options);
   // Fills `folder`, beside other forms where there are any.
   void (*write)(const Model& model, const FormOptions& options,
                 const std::filesystem::path& folder);
@@ -30,5 +32,9 @@ const std::vector<Form>& Forms();
 
 // Throws Error (kUsage) for an unknown name.
 const Form& FindForm(const std::string& name);
+
+// Throws Error as the forms' require() does, and for options that none of them reads.
+void RequireForms(const Model& model, const std::vector<std::string>& forms,
+                  const FormOptions& options);
 
 }  // namespace coppice

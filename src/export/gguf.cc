@@ -1,6 +1,7 @@
 #include "export/gguf.h"
 
 #include "core/error.h"
+#include "export/gguf_metadata.h"
 #include "load/gguf_writer.h"
 #include "model/llama_gguf.h"
 
@@ -17,8 +18,11 @@ GgmlType ParseGgufType(const std::string& name) {
               .found = name});
 }
 
-void WriteGgufModel(const Model& model, GgmlType type, const std::filesystem::path& folder) {
-  const GgufContents contents = MakeLlamaGguf(model, type);
+void WriteGgufModel(const Model& model, GgmlType type, const std::filesystem::path& folder,
+                    const std::filesystem::path& vocabulary) {
+  Model whole = model;  // shares the tensors
+  whole.gguf = MakeGgufMetadata(model, vocabulary);
+  const GgufContents contents = MakeLlamaGguf(whole, type);
   WriteGguf(folder / "model.gguf", contents.metadata, contents.tensors);
 }
 

@@ -168,11 +168,143 @@ TEST(GgufModel, RefusesWhatStockProgramsCannotRun) {
   ExpectError(ExitCode::kUsage, {"layer 3", "channels"}, [&] { write({1, 5, 1, 1, 0, 1, 0, 0}); });
 }
 
-// Its tokenizer would have to be made up.
-TEST(GgufModel, RefusesAModelThatWasNotOne) {
-  const TempFolder folder;
-  ExpectError(ExitCode::kUsage, {"--to gguf", "tokenizer"}, [&] {
-    WriteGgufModel(LoadModel(TinyDecoderPath("llama2")), GgmlType::kF32, folder.path());
+// Folders become what llama.cpp's converter makes of them.
+TEST(GgufFromFolder, IsTheConvertersFile) {
+  for (const std::string name : {"llama2", "tied", "biases"}) {
+    SCOPED_TRACE(name);
+    const Model model = LoadModel(TinyDecoderPath(name));
+    const TinyDecoder twin(name + ".gguf");
+    const Written written(model, GgmlType::kF32);
+    const GgufFile ours = written.File(), theirs = GgufFile::Open(TinyDecoderPath(name + ".gguf"));
+    for (const GgufTensorInfo& info : theirs.tensors())
+      EXPECT_TRUE(at::allclose(ours.Get(info.name), theirs.Get(info.name), 1e-6, 0)) << info.name;
+    EXPECT_EQ(ours.tensors().size(), theirs.tensors().size());
+    for (const auto& [key, value] : theirs.metadata()) {
+      if (key == "general.name" || key == "tokenizer.ggml.bos_token_id") continue;
+      const GgufValue* const found = ours.FindValue(key);
+      ASSERT_NE(found, nullptr) << key;
+      EXPECT_EQ(found->Describe(), value.Describe()) << key;
+      EXPECT_EQ(*found, value) << key;
+    }
+    EXPECT_EQ(MaxDifference(twin.Logits(written.model), twin.Logits(twin.model)), 0);
+  }
+}
+
+TEST(GgufFromFolder, IsTheSameModelInEveryShape) {
+  for (const std::string& name : TinyDecoderNames()) {
+    if (name.ends_with(".gguf")) continue;
+    SCOPED_TRACE(name);
+    const TinyDecoder tiny(name);
+    std::vector<int64_t> uniform, uneven;
+    for (size_t i = 0; i < tiny.model.spec.sub_layers.size(); ++i) {
+      uniform.push_back(i % 2 == 0 ? 1 : 20);
+      uneven.push_back(i % 2 == 0 ? (i == 0 ? 2 : 1) : static_cast<int64_t>(30 - 4 * i));
+    }
+    EXPECT_LT(MaxDifference(tiny.Logits(Written(tiny.model, GgmlType::kF32).model),
+                            tiny.Logits(tiny.model)),
+              1e-5);
+    for (const std::vector<int64_t>& counts : {uniform, uneven}) {
+      const Model smaller = Shrink(tiny.model, FirstUnits(tiny.model, counts));
+      const Written written(smaller, GgmlType::kF32);
+      EXPECT_EQ(Architecture(written.File()), counts == uniform ? "llama" : "deci");
+      EXPECT_EQ(UnitCounts(written.model.spec), counts);
+      EXPECT_LT(MaxDifference(tiny.Logits(written.model), tiny.Logits(smaller)), 1e-5);
+    }
+  }
+}
+
+// A folder with other files beside the model.
+class GgufFromFolderTest : public testing::Test {
+ protected:
+  GgufFromFolderTest() {
+    for (const auto& entry : std::filesystem::directory_iterator(TinyDecoderPath("llama2")))
+      std::filesystem::copy_file(entry.path(), folder_.path() / entry.path().filename());
+  }
+  void Write(const std::string& name, const std::string& text) {
+    std::filesystem::remove(folder_.path() / name);
+    WriteFile(folder_.path() / name, text);
+  }
+  void ExpectRefused(const std::vector<std::string>& parts) {
+    ExpectError(ExitCode::kBadInput, parts,
+                [&] { Written(LoadModel(folder_.path()), GgmlType::kF32); });
+  }
+  TempFolder folder_;
+};
+
+TEST_F(GgufFromFolderTest, TakesSpecialTokensAndChatTemplate) {
+  Write("tokenizer_config.json",
+        R"({"eos_token": {"content": "<|im_end|>"}, "bos_token": "<|im_start|>", "pad_token": null,
+            "unk_token": "none of these", "chat_template": "{{ messages }}"})");
+  {
+    const Written written(LoadModel(folder_.path()), GgmlType::kF32);
+    const GgufFile file = written.File();
+    EXPECT_EQ(file.Require<int64_t>("tokenizer.ggml.bos_token_id"), 1);
+    EXPECT_EQ(file.Require<int64_t>("tokenizer.ggml.eos_token_id"), 2);
+    EXPECT_EQ(file.FindValue("tokenizer.ggml.padding_token_id"), nullptr);
+    EXPECT_EQ(file.FindValue("tokenizer.ggml.unknown_token_id"), nullptr);
+    EXPECT_EQ(file.Require<std::string>("tokenizer.chat_template"), "{{ messages }}");
+    EXPECT_EQ(file.Require<bool>("tokenizer.ggml.add_bos_token"), false);
+  }
+  Write("chat_template.jinja", "{{ other }}");
+  EXPECT_EQ(Written(LoadModel(folder_.path()), GgmlType::kF32)
+                .File()
+                .Require<std::string>("tokenizer.chat_template"),
+            "{{ other }}");
+}
+
+TEST_F(GgufFromFolderTest, TakesTheVocabularyOfAFile) {
+  std::filesystem::remove(folder_.path() / "tokenizer.json");
+  const Model model = LoadModel(folder_.path());
+  const TempFolder out;
+  WriteGgufModel(model, GgmlType::kF32, out.path(), TinyDecoderPath("llama2.gguf"));
+  const GgufFile file = GgufFile::Open(out.path() / "model.gguf");
+  const GgufFile source = GgufFile::Open(TinyDecoderPath("llama2.gguf"));
+  for (const auto& [key, value] : source.metadata()) {
+    if (!key.starts_with("tokenizer.")) continue;
+    ASSERT_NE(file.FindValue(key), nullptr) << key;
+    EXPECT_EQ(*file.FindValue(key), value) << key;
+  }
+}
+
+TEST_F(GgufFromFolderTest, FillsAVocabularyUp) {
+  nlohmann::json tokenizer = ReadJson(folder_.path() / "tokenizer.json");
+  auto& merges = tokenizer["model"]["merges"];
+  const nlohmann::json last = merges.back();
+  merges.erase(merges.size() - 1);
+  tokenizer["model"]["vocab"].erase(last[0].get<std::string>() + last[1].get<std::string>());
+  Write("tokenizer.json", tokenizer.dump());
+  const Written written(LoadModel(folder_.path()), GgmlType::kF32);
+  const auto tokens = written.File().Require<std::vector<std::string>>("tokenizer.ggml.tokens");
+  EXPECT_EQ(tokens.size(), 283u);
+  EXPECT_EQ(tokens.back(), "[PAD282]");
+  EXPECT_EQ(written.File().Require<std::vector<int64_t>>("tokenizer.ggml.token_type").back(), 5);
+}
+
+TEST_F(GgufFromFolderTest, RefusesWhatDoesNotFit) {
+  const Model model = LoadModel(folder_.path());
+  const TempFolder out;
+  const auto write = [&](const std::filesystem::path& vocabulary) {
+    WriteGgufModel(model, GgmlType::kF32, out.path(), vocabulary);
+  };
+  ExpectError(ExitCode::kBadInput, {"none.gguf"}, [&] { write("none.gguf"); });
+  ExpectError(ExitCode::kBadInput, {"config.json"}, [&] { write(folder_.path() / "config.json"); });
+  const auto other = out.path() / "other.gguf";
+  WriteGguf(other, {{"general.architecture", GgufValue::From<std::string>("llama")}}, {});
+  ExpectError(ExitCode::kBadInput, {"other.gguf", "283 tokens", "none"}, [&] { write(other); });
+  WriteGguf(other, {{"tokenizer.ggml.tokens", GgufValue::From(std::vector<std::string>{"a", "b"})}},
+            {});
+  ExpectError(ExitCode::kBadInput, {"other.gguf", "283 tokens", "2"}, [&] { write(other); });
+
+  nlohmann::json tokenizer = ReadJson(folder_.path() / "tokenizer.json");
+  tokenizer["model"]["vocab"]["more"] = 283;
+  Write("tokenizer.json", tokenizer.dump());
+  ExpectRefused({"tokenizer.json", "more tokens", "283", "284"});
+  Write("tokenizer.json", "{");
+  ExpectRefused({"tokenizer.json", "JSON"});
+  std::filesystem::remove(folder_.path() / "tokenizer.json");
+  ExpectRefused({"tokenizer.json", "--vocabulary"});
+  ExpectError(ExitCode::kUsage, {"--to gguf", "classification"}, [&] {
+    WriteGgufModel(LoadModel(TinyFolder("bert-classification")), GgmlType::kF32, out.path());
   });
 }
 

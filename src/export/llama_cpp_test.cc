@@ -2,15 +2,15 @@
 // pass. Needs node and what scripts/fetch_llama_cpp installs; SmolLM2 for the real ones.
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <map>
-#include <memory>
 #include <optional>
 
 #include "eval/language_model.h"
 #include "export/gguf.h"
+#include "export/oracle_testing.h"
 #include "model/decoder_testing.h"
 #include "shrink/shrink.h"
+#include "tokenize/tokenizer.h"
 
 namespace coppice {
 namespace {
@@ -24,18 +24,6 @@ fs::path LlamaCpp() { return SourceDir() / "build" / "llama_cpp" / "next_token.m
 std::string Missing() {
   if (!fs::exists(LlamaCpp())) return "needs scripts/fetch_llama_cpp";
   return std::system("node --version >/dev/null 2>&1") == 0 ? "" : "needs node";
-}
-
-// What a command prints; nothing when it fails.
-std::optional<std::string> RunCommand(const std::string& command) {
-  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(command.c_str(), "r"), ::pclose);
-  if (pipe == nullptr) return std::nullopt;
-  std::string output;
-  char part[4096];
-  for (size_t got = 0; (got = std::fread(part, 1, sizeof(part), pipe.get())) > 0;)
-    output.append(part, got);
-  if (output.empty()) return std::nullopt;
-  return output;
 }
 
 // llama.cpp's log-probability of each next token: (T - 1) float64; undefined when it fails.
@@ -73,6 +61,83 @@ TEST(SlowLlamaCpp, RunsTheTinyFilesAndWhatIsWrittenOfThem) {
     ASSERT_TRUE(theirs.defined());
     EXPECT_LT(MaxDifference(theirs, OurLogProbabilities(tiny.model, ids)), 0.02);
     ExpectSameInLlamaCpp(tiny.model, GgmlType::kF32, ids, 0.02);
+  }
+}
+
+// The tokens that llama.cpp makes of texts with a file's vocabulary.
+json TheirTokens(const fs::path& file, const json& texts) {
+  const auto output = RunCommand(fmt::format(
+      "node '{}' '{}' '{}' '{}'", (SourceDir() / "tools" / "llama_cpp_tokens.mjs").string(),
+      (LlamaCpp().parent_path() / "node_modules" / "node-llama-cpp").string(), file.string(),
+      texts.dump()));
+  return output ? json::parse(output->substr(output->find('{')))["ids"] : json();
+}
+
+// The mean difference of next tokens' log-probabilities between a file and what llama.cpp's own
+// quantiser makes of it; nothing when that fails.
+std::optional<double> ChangeWhenQuantised(const fs::path& file, const std::string& type,
+                                          const std::vector<int64_t>& ids) {
+  const TempFolder folder;
+  const fs::path quantised = folder.path() / "quantised.gguf";
+  RunCommand(fmt::format(
+      "python3 '{}' '{}' '{}' '{}' {} 2>&1", (SourceDir() / "tools" / "quantize_gguf.py").string(),
+      LlamaCpp().parent_path().string(), file.string(), quantised.string(), type));
+  const at::Tensor before = TheirLogProbabilities(file, ids);
+  const at::Tensor after = TheirLogProbabilities(quantised, ids);
+  if (!before.defined() || !after.defined()) return std::nullopt;
+  return (after - before).abs().mean().item<double>();
+}
+
+// The first units of every layer: all, as many everywhere, and each layer its own number.
+std::vector<Model> Shapes(const Model& model) {
+  std::vector<Model> models = {model};
+  for (const int64_t step : {int64_t{0}, int64_t{5}}) {
+    Plan plan = FullPlan(UnitCounts(model.spec));
+    for (size_t i = 0; i < plan.kept.size(); ++i)
+      plan.kept[i].resize(i % 2 == 0 ? (step == 0 || i > 0 ? 1 : 2)
+                                     : 32 - i * static_cast<size_t>(step));
+    models.push_back(Shrink(model, plan));
+  }
+  return models;
+}
+
+// With vocabularies made of tokenizer.json.
+TEST(SlowLlamaCpp, RunsFoldersInEveryShape) {
+  if (!Missing().empty()) GTEST_SKIP() << Missing();
+  const json texts = {"The cat sat.", "a<|im_end|>b 123 \n\n do not", "Caf\u00e9"};
+  for (const std::string name : {"llama2", "llama3", "linear", "wide-heads"}) {
+    SCOPED_TRACE(name);
+    const TinyDecoder tiny(name);
+    const auto ids = tiny.cases[3]["ids"].get<std::vector<int64_t>>();
+    for (const Model& model : Shapes(tiny.model))
+      ExpectSameInLlamaCpp(model, GgmlType::kF32, ids, 0.02);
+  }
+  const TempFolder folder;
+  const Model model = LoadModel(TinyDecoderPath("llama2"));
+  WriteGgufModel(model, GgmlType::kF32, folder.path());
+  const Tokenizer tokenizer = Tokenizer::Load(TinyDecoderPath("llama2") / "tokenizer.json");
+  json expected = json::array();
+  for (const json& text : texts) {
+    json ids = json::array();
+    for (const Token& token : tokenizer.Tokenize(text.get<std::string>())) ids.push_back(token.id);
+    expected.push_back(ids);
+  }
+  EXPECT_EQ(TheirTokens(folder.path() / "model.gguf", texts), expected);
+}
+
+TEST(SlowLlamaCpp, QuantisesFoldersInEveryShape) {
+  if (!Missing().empty()) GTEST_SKIP() << Missing();
+  const TinyDecoder tiny("llama3");
+  const auto ids = tiny.cases[3]["ids"].get<std::vector<int64_t>>();
+  for (const Model& model : Shapes(tiny.model)) {
+    const TempFolder folder;
+    WriteGgufModel(model, GgmlType::kF16, folder.path());
+    for (const auto& [type, tolerance] : {std::pair{"Q8_0", 0.1}, std::pair{"Q4_K_M", 1.0}}) {
+      const auto change = ChangeWhenQuantised(folder.path() / "model.gguf", type, ids);
+      ASSERT_TRUE(change) << type;
+      EXPECT_LT(*change, tolerance) << type;
+      EXPECT_GT(*change, 0) << type;
+    }
   }
 }
 
@@ -133,6 +198,13 @@ TEST_F(SlowLlamaCppReal, RunsAModelWhoseLayersDiffer) {
   ASSERT_TRUE(smaller.config.contains("coppice"));
   ExpectSameInLlamaCpp(smaller, GgmlType::kF32, ids_, 0.02);
   ExpectSameInLlamaCpp(smaller, GgmlType::kF16, ids_, 0.02);
+  const TempFolder folder;
+  WriteGgufModel(smaller, GgmlType::kF16, folder.path());
+  for (const auto& [type, tolerance] : {std::pair{"Q8_0", 0.05}, std::pair{"Q4_K_M", 0.5}}) {
+    const auto change = ChangeWhenQuantised(folder.path() / "model.gguf", type, ids_);
+    ASSERT_TRUE(change) << type;
+    EXPECT_LT(*change, tolerance) << type;
+  }
 }
 
 }  // namespace

@@ -36,7 +36,8 @@ bool IsFile(const fs::path& path) {
 
 // Weights in any format, and what we write ourselves beside a model.
 bool IsPassedOn(std::string_view name) {
-  constexpr std::string_view kOwn[] = {kConfig, "coppice.json", "report.html"};
+  constexpr std::string_view kOwn[] = {kConfig, "coppice.json", "report.html",
+                                       "modeling_coppice.py"};
   constexpr std::string_view kWeights[] = {".safetensors",
                                            ".safetensors.index.json",
                                            ".h5",

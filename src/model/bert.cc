@@ -6,6 +6,7 @@ namespace coppice {
 EncoderFamily BertFamily() {
   return {
       .model_type = "bert",
+      .class_prefix = "Bert",
       .prefix = "bert.",
       .width_key = "hidden_size",
       .layers_key = "num_hidden_layers",

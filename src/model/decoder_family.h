@@ -14,6 +14,7 @@ namespace coppice {
 
 struct DecoderFamily {
   std::string model_type;
+  std::string class_prefix;  // of transformers' classes, e.g. "Llama"
   double default_norm_eps = 1e-6;
   bool sliding_window = false;  // whether the config may limit attention to the last tokens
 };
@@ -29,6 +30,21 @@ ModelSpec MakeDecoderSpec(const DecoderFamily& family, const nlohmann::ordered_j
 // The config for other sizes and biases; see ConfigWithSizes().
 nlohmann::ordered_json DecoderConfig(const nlohmann::ordered_json& config, const ModelSpec& spec,
                                      const std::map<std::string, at::Tensor>& tensors);
+
+// Zeros, (out), for the linear layers without a bias where the config says that all of their kind
+// have one.
+std::map<std::string, at::Tensor> DecoderMissingBiases(
+    const nlohmann::ordered_json& config, const ModelSpec& spec,
+    const std::map<std::string, at::Tensor>& tensors);
+
+// What a config says of the rotation, in either version's keys. Throws Error (kBadInput) for a
+// scaling that is not known.
+struct RotaryForm {
+  std::string kind = "default";  // or "linear", "llama3"
+  double theta = 10000;
+  double factor = 1;  // of the scaling
+};
+RotaryForm ReadRotaryForm(const nlohmann::ordered_json& config, const std::string& where);
 
 // Frequencies of a rotation of width E: theta^(-2 j / E) for j < E / 2, as the config's scaling
 // changes them. Throws Error (kBadInput) for a scaling that is not known.

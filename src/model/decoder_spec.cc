@@ -1,3 +1,4 @@
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -139,6 +140,19 @@ bool HasBias(const Tensors& tensors, const std::vector<std::string>& linears) {
   });
 }
 
+// More KV groups than any layer has, so that the heads divide the width, where a model was pruned
+// before and its dense number of heads is not known.
+void WidenHeads(int64_t width, Json* config) {
+  const ConfigReader read(*config, "config");
+  const int64_t heads = read.Integer("num_attention_heads", 1, kMaxDimension);
+  int64_t groups = read.IntegerOr("num_key_value_heads", heads, 1, heads);
+  const int64_t queries = heads / groups;
+  while (width % (groups * queries) != 0 && groups * queries < width) ++groups;
+  if (groups * queries == heads || width % (groups * queries) != 0) return;
+  (*config)["num_attention_heads"] = groups * queries;
+  (*config)["num_key_value_heads"] = groups;
+}
+
 }  // namespace
 
 ModelSpec MakeDecoderSpec(const DecoderFamily& family, const Json& config, const Tensors& tensors,
@@ -196,23 +210,43 @@ Json DecoderConfig(const Json& config, const ModelSpec& spec, const Tensors& ten
     return std::all_of(list.begin(), list.end(), [&](const Json& v) { return v == list[0]; });
   };
   changed["head_dim"] = spec.head_width;
-  // Only LLaMA's stock class reads biases; another drops them with a warning.
-  const bool stock = spec.family == "llama" || !(attention_bias || ffn_bias);
-  if (stock && same(groups) && same(queries) && same(channels) && groups[0] > 0 &&
-      channels[0] > 0) {
+  // Only LLaMA's stock class reads biases; another drops them with a warning. In transformers 5 the
+  // heads must divide the width, whatever head_dim says.
+  const bool biases = spec.family == "llama" || !(attention_bias || ffn_bias);
+  const int64_t heads = groups[0].get<int64_t>() * queries[0].get<int64_t>();
+  if (biases && same(groups) && same(queries) && same(channels) && heads > 0 &&
+      spec.width % heads == 0 && channels[0] > 0) {
     changed["num_key_value_heads"] = groups[0];
-    changed["num_attention_heads"] = groups[0].get<int64_t>() * queries[0].get<int64_t>();
+    changed["num_attention_heads"] = heads;
     changed["intermediate_size"] = channels[0];
     return changed;
   }
+  WidenHeads(spec.width, &changed);
   changed["coppice"] = {{"version", 1}, {"heads", groups}, {"channels", channels}};
   if (!same(queries)) changed["coppice"]["queries"] = queries;
   return changed;
 }
 
+Tensors DecoderMissingBiases(const Json& config, const ModelSpec& spec, const Tensors& tensors) {
+  const ConfigReader read(config, "config");
+  Tensors missing;
+  for (const SubLayerSpec& sub : spec.sub_layers) {
+    const bool attention = sub.kind == UnitKind::kHead;
+    if (!read.BooleanOr(attention ? "attention_bias" : "mlp_bias", false)) continue;
+    for (const std::string& linear :
+         {sub.query, sub.key, sub.value, sub.gate, sub.up, sub.output}) {
+      const auto weight = tensors.find(linear + ".weight");
+      if (weight == tensors.end() || tensors.count(linear + ".bias") > 0) continue;
+      missing[linear + ".bias"] = at::zeros({weight->second.size(0)}, weight->second.options());
+    }
+  }
+  return missing;
+}
+
 const std::vector<DecoderFamily>& DecoderFamilies() {
   static const std::vector<DecoderFamily> families = {
-      {.model_type = "llama"}, {.model_type = "mistral", .sliding_window = true}};
+      {.model_type = "llama", .class_prefix = "Llama"},
+      {.model_type = "mistral", .class_prefix = "Mistral", .sliding_window = true}};
   return families;
 }
 

@@ -7,6 +7,7 @@ namespace coppice {
 EncoderFamily DistilBertFamily() {
   return {
       .model_type = "distilbert",
+      .class_prefix = "DistilBert",
       .prefix = "distilbert.",
       .width_key = "dim",
       .layers_key = "n_layers",

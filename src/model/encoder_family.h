@@ -15,6 +15,7 @@ namespace coppice {
 
 struct EncoderFamily {
   std::string model_type;
+  std::string class_prefix;  // of transformers' classes, e.g. "Bert"
   std::string prefix;  // of the encoder's tensors in a file that also has a head, e.g. "bert."
 
   // Keys of config.json.

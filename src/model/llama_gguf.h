@@ -41,4 +41,8 @@ GgufContents MakeLlamaGguf(const Model& model, GgmlType type);
 // Whether the model's family has a GGUF form.
 bool HasGgufForm(const ModelSpec& spec);
 
+// The keys that a file of the model has for what does not depend on its layers' sizes, but for the
+// vocabulary: what model.gguf would hold of a model that was not read from one.
+GgufMetadata LlamaGgufKeys(const Model& model);
+
 }  // namespace coppice

@@ -80,15 +80,27 @@ at::Tensor PairsToHalves(const at::Tensor& x, int64_t head_width) {
   return x.reshape(shape).transpose(1, 2).reshape(x.sizes());
 }
 
+// Llama 3's scalings: those of its models, and the largest factor with any context.
+std::vector<Json> LikelyScalings(const at::Tensor& factors) {
+  const auto make = [](int64_t factor, int64_t context) {
+    return Json{{"rope_type", "llama3"},
+                {"factor", factor},
+                {"low_freq_factor", 1.0},
+                {"high_freq_factor", 4.0},
+                {"original_max_position_embeddings", context}};
+  };
+  std::vector<Json> scalings = {make(8, 8192), make(32, 8192)};
+  const double largest = factors.numel() > 0 ? factors.max().item<double>() : 0;
+  if (!(largest >= 1 && largest <= kMaxDimension)) return scalings;
+  for (int64_t context = 16; context <= int64_t{1} << 20; context *= 2)
+    scalings.push_back(make(std::llround(largest), context));
+  return scalings;
+}
+
 // The factors of rope_freqs.weight as a config's scaling; refuses those that are not Llama 3's.
 Json ScalingOf(const at::Tensor& factors, double theta, int64_t head_width,
                const std::string& where) {
-  for (const int factor : {8, 32}) {
-    Json scaling = {{"rope_type", "llama3"},
-                    {"factor", factor},
-                    {"low_freq_factor", 1.0},
-                    {"high_freq_factor", 4.0},
-                    {"original_max_position_embeddings", 8192}};
+  for (const Json& scaling : LikelyScalings(factors)) {
     const Json plain = {{"rope_theta", theta}};
     const Json scaled = {{"rope_theta", theta}, {"rope_scaling", scaling}};
     const at::Tensor ratio = at::tensor(RotaryFrequencies(plain, head_width, where)) /
@@ -97,7 +109,7 @@ Json ScalingOf(const at::Tensor& factors, double theta, int64_t head_width,
       return scaling;
   }
   Refuse("rotary factors of a kind that is not known", where + ": tensor \"rope_freqs.weight\"",
-         "Llama 3's, for a factor of 8 or 32", "others");
+         "Llama 3's", "others");
 }
 
 void AddRotary(const GgufFile& file, const Keys& keys, int64_t head_width, Json* config) {

@@ -142,13 +142,12 @@ std::vector<GgufTensor> MakeTensors(const Model& model, GgmlType type) {
   add(spec.word_embeddings);
   add(spec.final_norm + ".weight");
   if (spec.output != spec.word_embeddings) add(spec.output);
-  if (model.config.contains("rope_scaling") && !model.config["rope_scaling"].is_null()) {
-    nlohmann::ordered_json plain = model.config;
-    plain.erase("rope_scaling");
-    const at::Tensor base = at::tensor(RotaryFrequencies(plain, spec.head_width, "config"));
-    if (model.config["rope_scaling"].value("rope_type", "") == "llama3")
-      tensors.push_back(
-          {"rope_freqs.weight", base / at::tensor(spec.rotary.frequencies), GgmlType::kF32});
+  const RotaryForm rotary = ReadRotaryForm(model.config, "config");
+  if (rotary.kind == "llama3") {
+    const at::Tensor base =
+        at::tensor(RotaryFrequencies({{"rope_theta", rotary.theta}}, spec.head_width, "config"));
+    tensors.push_back(
+        {"rope_freqs.weight", base / at::tensor(spec.rotary.frequencies), GgmlType::kF32});
   }
   for (const SubLayerSpec& sub : spec.sub_layers) {
     if (sub.units == 0) continue;
@@ -166,12 +165,29 @@ std::vector<GgufTensor> MakeTensors(const Model& model, GgmlType type) {
 
 bool HasGgufForm(const ModelSpec& spec) { return spec.form == BlockForm::kDecoder; }
 
-GgufContents MakeLlamaGguf(const Model& model, GgmlType type) {
-  if (!model.gguf) {
-    ThrowUsage({.what = "the tokenizer's keys are not known",
-                .where = "--to gguf",
-                .expected = "a model that was read from a GGUF file"});
+GgufMetadata LlamaGgufKeys(const Model& model) {
+  const ModelSpec& spec = model.spec;
+  const RotaryForm rotary = ReadRotaryForm(model.config, "config");
+  const auto integer = [](int64_t value) { return GgufValue::From(static_cast<uint32_t>(value)); };
+  const auto number = [](double value) { return GgufValue::From(static_cast<float>(value)); };
+  GgufMetadata keys = {
+      {"general.architecture", GgufValue::From<std::string>("llama")},
+      {"llama.block_count", integer(spec.layers)},
+      {"llama.context_length", integer(spec.max_tokens)},
+      {"llama.embedding_length", integer(spec.width)},
+      {"llama.attention.layer_norm_rms_epsilon", number(spec.norm_eps)},
+      {"llama.rope.freq_base", number(rotary.theta)},
+      {"llama.vocab_size", integer(spec.vocabulary)},
+  };
+  if (rotary.kind == "linear") {
+    keys.emplace_back("llama.rope.scaling.type", GgufValue::From(rotary.kind));
+    keys.emplace_back("llama.rope.scaling.factor", number(rotary.factor));
   }
+  return keys;
+}
+
+GgufContents MakeLlamaGguf(const Model& model, GgmlType type) {
+  Check(model.gguf.has_value(), "a GGUF file without keys");
   const Sizes sizes = SizesOf(model.spec);
   RefuseImpossible(sizes);
   return {MakeMetadata(model, sizes, type), MakeTensors(model, type)};

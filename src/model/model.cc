@@ -10,6 +10,7 @@
 #include "load/gguf.h"
 #include "model/decoder_family.h"
 #include "model/encoder_spec.h"
+#include "model/hugging_face.h"
 #include "model/llama_gguf.h"
 
 namespace coppice {
@@ -40,6 +41,23 @@ std::optional<int64_t> UniformChannels(const ModelSpec& spec) {
     }
   }
   return channels;
+}
+
+Json EncoderConfig(const Json& config, const ModelSpec& spec) {
+  Json changed = config;
+  changed.erase("coppice");
+  const std::optional<int64_t> channels = UniformChannels(spec);
+  for (const EncoderFamily& family : EncoderFamilies()) {
+    if (family.model_type != spec.family || !channels) continue;
+    changed[family.channels_key] = *channels;
+    return changed;
+  }
+  Json sizes = {{"version", 1}, {"heads", Json::array()}, {"channels", Json::array()}};
+  for (const SubLayerSpec& sub : spec.sub_layers) {
+    sizes[sub.kind == UnitKind::kHead ? "heads" : "channels"].push_back(sub.units);
+  }
+  changed["coppice"] = sizes;
+  return changed;
 }
 
 Model LoadFolder(const std::filesystem::path& folder) {
@@ -130,21 +148,9 @@ std::map<std::string, at::Tensor> StoredTensors(const Model& model) {
 
 Json ConfigWithSizes(const Json& config, const ModelSpec& spec,
                      const std::map<std::string, at::Tensor>& tensors) {
-  if (spec.form == BlockForm::kDecoder) return DecoderConfig(config, spec, tensors);
-  const std::optional<int64_t> channels = UniformChannels(spec);
-  for (const EncoderFamily& family : EncoderFamilies()) {
-    if (family.model_type != spec.family || !channels) continue;
-    Json changed = config;
-    changed.erase("coppice");
-    changed[family.channels_key] = *channels;
-    return changed;
-  }
-  Json sizes = {{"version", 1}, {"heads", Json::array()}, {"channels", Json::array()}};
-  for (const SubLayerSpec& sub : spec.sub_layers) {
-    sizes[sub.kind == UnitKind::kHead ? "heads" : "channels"].push_back(sub.units);
-  }
-  Json changed = config;
-  changed["coppice"] = sizes;
+  Json changed = spec.form == BlockForm::kDecoder ? DecoderConfig(config, spec, tensors)
+                                                  : EncoderConfig(config, spec);
+  MapClasses(spec, &changed);
   return changed;
 }
 

@@ -7,6 +7,7 @@ namespace coppice {
 EncoderFamily MpnetFamily() {
   EncoderFamily family = RobertaFamily();
   family.model_type = "mpnet";
+  family.class_prefix = "MPNet";
   family.prefix = "mpnet.";
   family.token_type = {};
   family.query = "attention.attn.q";

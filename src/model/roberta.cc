@@ -6,6 +6,7 @@ namespace coppice {
 EncoderFamily RobertaFamily() {
   EncoderFamily family = BertFamily();
   family.model_type = "roberta";
+  family.class_prefix = "Roberta";
   family.prefix = "roberta.";
   family.default_norm_eps = 1e-12;
   family.positions = PositionRule::kAfterPadding;

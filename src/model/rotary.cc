@@ -26,20 +26,23 @@ double Llama3(double frequency, const ConfigReader& scaling) {
   return (1 - smooth) * frequency / factor + smooth * frequency;
 }
 
-}  // namespace
-
-std::vector<float> RotaryFrequencies(const Json& config, int64_t head_width,
-                                     const std::string& where) {
+// The object with the scaling's numbers, or an empty one: transformers 4 has rope_theta and
+// rope_scaling, 5 has both in rope_parameters.
+const Json& ScalingOf(const Json& config, const std::string& where) {
+  static const Json nothing = Json::object();
   const ConfigReader read(config, where);
-  // transformers 4 has rope_theta and rope_scaling, 5 has both in rope_parameters.
   const Json* parameters = read.Object("rope_parameters");
   const Json* scaling = parameters != nullptr ? parameters : read.Object("rope_scaling");
-  double theta = read.NumberOr("rope_theta", 10000);
-  std::string kind = "default";
-  const Json nothing = Json::object();
-  const ConfigReader rope(scaling != nullptr ? *scaling : nothing, where);
-  if (parameters != nullptr) theta = rope.NumberOr("rope_theta", theta);
-  kind = rope.TextOr("rope_type", rope.TextOr("type", "default"));
+  return scaling != nullptr ? *scaling : nothing;
+}
+
+}  // namespace
+
+RotaryForm ReadRotaryForm(const Json& config, const std::string& where) {
+  const ConfigReader read(config, where);
+  const ConfigReader rope(ScalingOf(config, where), where);
+  const double theta = rope.NumberOr("rope_theta", read.NumberOr("rope_theta", 10000));
+  const std::string kind = rope.TextOr("rope_type", rope.TextOr("type", "default"));
   const double factor = rope.NumberOr("factor", 1);
   if ((kind != "default" && kind != "linear" && kind != "llama3") || !(factor > 0) ||
       !(theta > 0)) {
@@ -49,12 +52,19 @@ std::vector<float> RotaryFrequencies(const Json& config, int64_t head_width,
          .expected = "rope_type default, linear or llama3, a theta and factor above 0",
          .found = fmt::format("{}, factor {}, theta {}", Printable(kind), factor, theta)});
   }
+  return {.kind = kind, .theta = theta, .factor = factor};
+}
+
+std::vector<float> RotaryFrequencies(const Json& config, int64_t head_width,
+                                     const std::string& where) {
+  const RotaryForm form = ReadRotaryForm(config, where);
+  const ConfigReader scaling(ScalingOf(config, where), where);
   std::vector<float> frequencies;
   for (int64_t j = 0; j < head_width / 2; ++j) {
     double frequency =
-        std::pow(theta, -2 * static_cast<double>(j) / static_cast<double>(head_width));
-    if (kind == "linear") frequency /= factor;
-    if (kind == "llama3") frequency = Llama3(frequency, rope);
+        std::pow(form.theta, -2 * static_cast<double>(j) / static_cast<double>(head_width));
+    if (form.kind == "linear") frequency /= form.factor;
+    if (form.kind == "llama3") frequency = Llama3(frequency, scaling);
     frequencies.push_back(static_cast<float>(frequency));
   }
   return frequencies;

@@ -42,12 +42,13 @@ ExportReport Export(const ExportOptions& options, const Console& console) {
   RefuseFileName(options);
   const FormOptions form_options = {
       .gguf_type = ParseGgufType(options.gguf_type),
+      .vocabulary = options.vocabulary,
       .onnx_style = options.plain ? OnnxStyle::kPlain : OnnxStyle::kFused};
-  RefuseToReplace({options.model}, options.out);
+  RefuseToReplace({options.model, options.vocabulary}, options.out);
   OutputFolder folder(options.out, options.replace);
   UseThreads(options.threads);
   const Model model = LoadModel(options.model);
-  for (const std::string& form : options.forms) FindForm(form).require(model);
+  RequireForms(model, options.forms, form_options);
 
   ExportReport report;
   report.out = options.out;

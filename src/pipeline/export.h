@@ -17,6 +17,7 @@ struct ExportOptions {
   std::vector<std::string> forms;  // "hf", "gguf", "onnx"
   bool replace = false;            // --force
   std::string gguf_type = "f16";   // of the matrices in a GGUF file
+  std::filesystem::path vocabulary;  // of a GGUF file: another's; empty: the model's own
   bool plain = false;              // ONNX: standard operators only
   int threads = 0;
 };

@@ -280,12 +280,21 @@ std::vector<std::string> FormsOf(const Model& model, const PruneOptions& options
   return {model.gguf ? "gguf" : "hf"};
 }
 
+FormOptions FormOptionsOf(const PruneOptions& options) {
+  return {.gguf_type = ParseGgufType(options.gguf_type),
+          .vocabulary = options.vocabulary,
+          .onnx_style = options.plain ? OnnxStyle::kPlain : OnnxStyle::kFused};
+}
+
+// What a form lacks is said before the work, not after it.
+void CheckForms(const Model& model, const PruneOptions& options) {
+  RequireForms(model, FormsOf(model, options), FormOptionsOf(options));
+}
+
 void Write(const Model& pruned, const Samples& samples, const Console& console,
            PruneReport* report) {
   const PruneOptions& options = report->options;
-  const FormOptions form_options = {
-      .gguf_type = ParseGgufType(options.gguf_type),
-      .onnx_style = options.plain ? OnnxStyle::kPlain : OnnxStyle::kFused};
+  const FormOptions form_options = FormOptionsOf(options);
   OutputFolder folder(options.out, options.replace);
   const std::vector<std::string> forms = FormsOf(pruned, options);
   for (const std::string& form : forms) FindForm(form).write(pruned, form_options, folder.path());
@@ -342,7 +351,8 @@ void DescribeModel(const Model& model, PruneReport* report) {
 PruneReport Prune(const PruneOptions& options, const Console& console) {
   const double start = Now();
   CheckOptions(options);
-  RefuseToReplace({options.model, options.data, options.eval, options.plan}, options.out);
+  RefuseToReplace(
+      {options.model, options.data, options.eval, options.plan, options.vocabulary}, options.out);
   {
     const OutputFolder probe(options.out, options.replace);
   }  // refuse before the work, not after it
@@ -360,7 +370,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   {
     const StageClock clock(&seconds.load);
     model = LoadModel(options.model);
-    for (const std::string& form : FormsOf(model, options)) FindForm(form).require(model);
+    CheckForms(model, options);
     tokenizer = LoadTokenizer(model);
     dense = Bind(model, compute);
     DescribeModel(model, &report);

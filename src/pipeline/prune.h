@@ -56,6 +56,8 @@ struct PruneOptions {
   std::vector<std::string> forms;  // "hf", "gguf", "onnx"; the input's own if empty
   std::string gguf_type = "f16";   // of the matrices in a GGUF file
   bool plain = false;              // ONNX: standard operators only
+  std::filesystem::path
+      vocabulary;  // GGUF file to take the vocabulary from; empty: the model's own
   std::string device = "auto";
   std::string dtype = "auto";
   int threads = 0;

@@ -34,6 +34,7 @@ struct Merge {
 class MergeTable {
  public:
   void Reserve(size_t count) { merges_.reserve(count); }
+  size_t size() const { return merges_.size(); }
   // Of two equal pairs the last counts.
   void Set(int32_t left, int32_t right, Merge merge);
   // Joins what can be joined.

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "core/error.h"
 #include "tokenize/byte_bpe.h"
+#include "tokenize/gguf_pre_tokenization.h"
 #include "tokenize/score_merges.h"
 #include "tokenize/sentence_bpe.h"
 #include "tokenize/tokenizer_parts.h"
@@ -15,34 +15,6 @@
 
 namespace coppice {
 namespace {
-
-// Token types of the format.
-enum TokenType : int32_t {
-  kNormal = 1,
-  kUnknown = 2,
-  kControl = 3,
-  kUserDefined = 4,
-  kUnused = 5,
-  kByte = 6,
-};
-
-// Every value of tokenizer.ggml.pre that is known.
-struct PreTokenization {
-  std::string_view name;
-  std::array<WordSplit, 4> splits;  // null: no more
-  bool ignore_merges = false;
-  bool add_bos = false;
-  bool compose = false;
-};
-constexpr std::array<PreTokenization, 7> kPreTokenizations = {{
-    {.name = "default", .splits = {SplitPunctuation, SplitAsGpt2, SplitNumbers, SplitThreeDigits}},
-    {.name = "gpt-2", .splits = {SplitAsGpt2}},
-    {.name = "llama-bpe", .splits = {SplitAsLlama3}, .ignore_merges = true, .add_bos = true},
-    {.name = "llama3", .splits = {SplitAsLlama3}, .ignore_merges = true, .add_bos = true},
-    {.name = "llama-v3", .splits = {SplitAsLlama3}, .ignore_merges = true, .add_bos = true},
-    {.name = "qwen2", .splits = {SplitAsQwen2}, .compose = true},
-    {.name = "smollm", .splits = {SplitDigits, SplitAsGpt2}},
-}};
 
 // Turns a vocabulary into the parts of a tokenizer.
 class Maker {
@@ -69,7 +41,7 @@ class Maker {
   }
 
   int32_t Type(size_t id) const {
-    return given_.token_types.empty() ? kNormal : given_.token_types[id];
+    return given_.token_types.empty() ? kNormalToken : given_.token_types[id];
   }
 
   void CheckLists() const {
@@ -88,7 +60,7 @@ class Maker {
       if (!IsValidUtf8(given_.tokens[id])) {
         Fail({.what = fmt::format("token {} is not UTF-8", id)});
       }
-      if (Type(id) < kNormal || Type(id) > kByte) {
+      if (Type(id) < kNormalToken || Type(id) > kByteToken) {
         Fail({.what = fmt::format("token {} has an unknown type", id),
               .expected = "1 to 6",
               .found = std::to_string(Type(id))});
@@ -118,8 +90,8 @@ class Maker {
     std::vector<AddedToken> added;
     for (size_t id = 0; id < given_.tokens.size(); ++id) {
       const int32_t type = Type(id);
-      const bool special = type == kControl || type == kUnknown;
-      if (given_.tokens[id].empty() || (!special && type != kUserDefined)) continue;
+      const bool special = type == kControlToken || type == kUnknownToken;
+      if (given_.tokens[id].empty() || (!special && type != kUserDefinedToken)) continue;
       added.push_back(
           {.text = given_.tokens[id], .id = static_cast<int32_t>(id), .special = special});
     }
@@ -140,10 +112,8 @@ class Maker {
 
   TokenizerParts MakeByteParts() const {
     const std::string_view pre = given_.pre.empty() ? "default" : std::string_view(given_.pre);
-    const auto* const found =
-        std::find_if(kPreTokenizations.begin(), kPreTokenizations.end(),
-                     [pre](const PreTokenization& each) { return each.name == pre; });
-    if (found == kPreTokenizations.end()) {
+    const PreTokenization* const found = FindPreTokenization(pre);
+    if (found == nullptr) {
       Fail({.what = fmt::format("pre-tokenizer \"{}\" is not supported", Printable(pre)),
             .expected = "default, gpt-2, llama-bpe, qwen2 or smollm"});
     }
@@ -154,9 +124,7 @@ class Maker {
     AddMerges(tables);
     tables.ignore_merges = found->ignore_merges;
     PreTokenizer pre_tokenizer = {.byte_level = true};
-    for (const WordSplit split : found->splits) {
-      if (split != nullptr) pre_tokenizer.splits.push_back(split);
-    }
+    pre_tokenizer.splits = found->splits;
     std::vector<Normalizer::Step> steps;
     if (found->compose) steps.emplace_back(CanonicalComposer());
     return {.normalizer = Normalizer(std::move(steps)),
@@ -183,7 +151,7 @@ class Maker {
     CheckScores();
     tables.merges = MergesFromScores(tables.vocabulary, given_.scores, [this](int32_t id) {
       const int32_t type = Type(static_cast<size_t>(id));
-      return type == kNormal || type == kUserDefined;
+      return type == kNormalToken || type == kUserDefinedToken;
     });
     tables.unknown = FindUnknown();
     tables.fuse_unknown = true;
@@ -224,7 +192,7 @@ class Maker {
   // The unknown token that the file names, or the one whose type says so.
   std::optional<int32_t> FindUnknown() const {
     for (size_t id = 0; !given_.unk && id < given_.tokens.size(); ++id) {
-      if (Type(id) == kUnknown) return static_cast<int32_t>(id);
+      if (Type(id) == kUnknownToken) return static_cast<int32_t>(id);
     }
     return given_.unk;
   }

@@ -20,6 +20,16 @@
 
 namespace coppice {
 
+// Token types of the format.
+enum GgufTokenType : int32_t {
+  kNormalToken = 1,
+  kUnknownToken = 2,
+  kControlToken = 3,
+  kUserDefinedToken = 4,
+  kUnusedToken = 5,
+  kByteToken = 6,
+};
+
 // What the file says; one entry an id in the lists, but for merges. An absent flag takes the
 // model's default, as in llama.cpp.
 struct GgufVocabulary {

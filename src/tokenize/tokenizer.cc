@@ -15,16 +15,6 @@
 namespace coppice {
 namespace {
 
-nlohmann::json ParseJson(std::string_view text, std::string_view file) {
-  try {
-    return nlohmann::json::parse(text);
-  } catch (const nlohmann::json::parse_error& error) {
-    ThrowBadInput({.what = fmt::format("not JSON, from byte {}", error.byte),
-                   .where = std::string(file),
-                   .hint = "a tokenizer.json may be cut short or be a pointer to a larger file"});
-  }
-}
-
 // How many tokens stay of each text.
 struct Lengths {
   size_t first = 0;
@@ -146,7 +136,7 @@ Tokenizer Tokenizer::Load(const std::filesystem::path& file) {
 }
 
 Tokenizer Tokenizer::Parse(std::string_view json, const std::string& name) {
-  const nlohmann::json document = ParseJson(json, name);
+  const nlohmann::json document = ParseTokenizerJson(json, name);
   return Tokenizer(ReadTokenizerJson(JsonNode(document, name, "")));
 }
 

@@ -1,6 +1,7 @@
 // Which components of a tokenizer.json go together: here is the list of model families.
 #include <fmt/format.h>
 
+#include "core/error.h"
 #include "tokenize/byte_bpe.h"
 #include "tokenize/sentence_bpe.h"
 #include "tokenize/tokenizer_parts.h"
@@ -57,6 +58,16 @@ void RequireKnownIds(const JsonNode& root, const TokenizerParts& parts) {
 }
 
 }  // namespace
+
+nlohmann::json ParseTokenizerJson(std::string_view text, std::string_view file) {
+  try {
+    return nlohmann::json::parse(text);
+  } catch (const nlohmann::json::parse_error& error) {
+    ThrowBadInput({.what = fmt::format("not JSON, from byte {}", error.byte),
+                   .where = std::string(file),
+                   .hint = "a tokenizer.json may be cut short or be a pointer to a larger file"});
+  }
+}
 
 TokenizerParts ReadTokenizerJson(const JsonNode& root) {
   if (const auto version = root.Find("version"); version && version->String() != "1.0") {

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "tokenize/added_tokens.h"
 #include "tokenize/decoder.h"
@@ -23,6 +25,9 @@ struct TokenizerParts {
   PostProcessor post_processor;  // its ids are the model's or added ones
   Decoder decoder;
 };
+
+// The document of a tokenizer.json; `file` names it in errors.
+nlohmann::json ParseTokenizerJson(std::string_view text, std::string_view file);
 
 // Reads and checks a tokenizer.json.
 TokenizerParts ReadTokenizerJson(const JsonNode& root);
