@@ -16,6 +16,18 @@ import torch.nn.functional as F
 from torch import nn
 
 
+class Linear(nn.Module):
+    """Not initialised: whoever makes a model fills it. Without inputs the bias is left alone."""
+
+    def __init__(self, inputs, outputs, bias=False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+
+    def forward(self, x):
+        return F.linear(x, self.weight, self.bias)
+
+
 class RmsNorm(nn.Module):
     def __init__(self, width, eps):
         super().__init__()
@@ -32,8 +44,8 @@ class Attention(nn.Module):
     def __init__(self, width, groups, queries, head_width, bias):
         super().__init__()
         self.groups, self.queries, self.head_width = groups, queries, head_width
-        self.wqkv = nn.Linear(width, (queries + 2) * groups * head_width, bias=False)
-        self.wo = nn.Linear(groups * queries * head_width, width, bias=bias)
+        self.wqkv = Linear(width, (queries + 2) * groups * head_width)
+        self.wo = Linear(groups * queries * head_width, width, bias)
 
     def forward(self, x, turn, past=None):
         n, t, _ = x.shape
@@ -55,9 +67,9 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, width, channels, bias):
         super().__init__()
-        self.w1 = nn.Linear(width, channels, bias=False)
-        self.w3 = nn.Linear(width, channels, bias=False)
-        self.w2 = nn.Linear(channels, width, bias=bias)
+        self.w1 = Linear(width, channels)
+        self.w3 = Linear(width, channels)
+        self.w2 = Linear(channels, width, bias)
 
     def forward(self, x):
         return self.w2(F.silu(self.w1(x)) * self.w3(x))
@@ -107,7 +119,7 @@ class LlamaGen(nn.Module):
             for kept, channels, biases in shapes
         )
         self.norm = RmsNorm(width, eps)
-        self.output = nn.Linear(width, config["vocab_size"], bias=False)
+        self.output = Linear(width, config["vocab_size"])
         turn = rotation(config["grid"], head_width, config["rope_theta"])
         self.register_buffer("turn", turn, persistent=False)
 

@@ -15,5 +15,6 @@ void AddEval(CLI::App* app, Action* action);
 void AddPrune(CLI::App* app, Action* action);
 void AddBench(CLI::App* app, Action* action);
 void AddCompare(CLI::App* app, Action* action);
+void AddGenerate(CLI::App* app, Action* action);
 
 }  // namespace coppice

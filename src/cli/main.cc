@@ -52,6 +52,7 @@ int Main(int argc, char** argv) {
   AddPrune(&app, &action);
   AddBench(&app, &action);
   AddCompare(&app, &action);
+  AddGenerate(&app, &action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {

@@ -2,15 +2,19 @@
 
 #include "core/file.h"
 #include "load/safetensors.h"
+#include "model/image_family.h"
 
 namespace coppice {
 
 void WriteHuggingFace(const Model& model, const std::filesystem::path& folder) {
   WriteSafetensors(folder / "model.safetensors", StoredTensors(model));
   WriteFile(folder / "config.json", model.config.dump(2) + "\n");
+  const LoaderFile* loader = LoaderOf(model.spec);
   for (const std::filesystem::path& file : model.passthrough) {
-    WriteFile(folder / file.filename(), ReadFile(file));
+    const bool replaced = loader != nullptr && file.filename() == loader->name;
+    if (!replaced) WriteFile(folder / file.filename(), ReadFile(file));
   }
+  if (loader != nullptr) WriteFile(folder / loader->name, loader->text);
 }
 
 }  // namespace coppice

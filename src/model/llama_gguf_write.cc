@@ -164,7 +164,9 @@ std::vector<GgufTensor> MakeTensors(const Model& model, GgmlType type) {
 
 }  // namespace
 
-bool HasGgufForm(const ModelSpec& spec) { return spec.form == BlockForm::kDecoder; }
+bool HasGgufForm(const ModelSpec& spec) {
+  return spec.form == BlockForm::kDecoder && spec.image.grid == 0;
+}
 
 GgufContents MakeLlamaGguf(const Model& model, GgmlType type) {
   if (!model.gguf) {

@@ -87,30 +87,44 @@ Json ResultJson(const PruneReport& report) {
   return json;
 }
 
+// How calibration images were drawn; null where they came from a file.
+Json DrawnImagesJson(const PruneOptions& options) {
+  if (options.data != kSelf) return nullptr;
+  const ImageCalibrationOptions& images = options.images;
+  return {{"per_class", images.per_class},
+          {"null_share", images.null_share},
+          {"guidance", images.sampling.guidance},
+          {"temperature", images.sampling.temperature},
+          {"top_k", images.sampling.top_k}};
+}
+
 Json RecordJson(const PruneReport& report) {
-  return {{"coppice", kVersion},
-          {"torch", TORCH_VERSION},
-          {"plan", PlanToJson(report.plan)},
-          {"sub_layers", SubLayersJson(report)},
-          {"scores",
-           {{"kept", report.kept_score},
-            {"total", report.total_score},
-            {"swaps", report.swaps},
-            {"calibration_loss", report.calibration_loss},
-            {"labels", report.sampled_labels ? "model" : "data"}}},
-          {"budget", BudgetJson(report)},
-          {"options",
-           {{"method", report.options.method},
-            {"as_published", report.options.as_published},
-            {"uniform", report.options.uniform},
-            {"ridge", report.ridge},
-            {"samples", report.samples},
-            {"tokens", report.calibration_tokens},
-            {"seed", report.options.seed},
-            {"device", report.device},
-            {"dtype", report.dtype}}},
-          {"sha256", {{"data", report.data_sha256}, {"model", report.model_sha256}}},
-          {"seconds", SecondsJson(report.seconds, false)}};
+  Json json = {{"coppice", kVersion},
+               {"torch", TORCH_VERSION},
+               {"plan", PlanToJson(report.plan)},
+               {"sub_layers", SubLayersJson(report)},
+               {"scores",
+                {{"kept", report.kept_score},
+                 {"total", report.total_score},
+                 {"swaps", report.swaps},
+                 {"calibration_loss", report.calibration_loss},
+                 {"labels", report.sampled_labels ? "model" : "data"}}},
+               {"budget", BudgetJson(report)},
+               {"options",
+                {{"method", report.options.method},
+                 {"as_published", report.options.as_published},
+                 {"uniform", report.options.uniform},
+                 {"ridge", report.ridge},
+                 {"samples", report.samples},
+                 {"tokens", report.calibration_tokens},
+                 {"seed", report.options.seed},
+                 {"device", report.device},
+                 {"dtype", report.dtype}}},
+               {"sha256", {{"data", report.data_sha256}, {"model", report.model_sha256}}},
+               {"seconds", SecondsJson(report.seconds, false)}};
+  if (const Json drawn = DrawnImagesJson(report.options); !drawn.is_null())
+    json["options"]["drawn_images"] = drawn;
+  return json;
 }
 
 }  // namespace coppice
