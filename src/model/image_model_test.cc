@@ -125,7 +125,7 @@ TEST_F(ImageRefusal, OfNumbersThatDoNotFit) {
   refused("grid", {4, 5}, {"the grid is not square", "[4,5]"});
   refused("grid", {4, 4}, {"bad \"grid\"", "one integer"});
   refused("grid", 0, {"grid"});
-  refused("num_attention_heads", 3, {"head counts"});
+  refused("num_attention_heads", 3, {"num_key_value_heads", "1 to 3"});
   refused("num_attention_heads", 16, {"head counts"});
   refused("num_key_value_heads", 3, {"head counts"});
   refused("rope_theta", -1, {"rope_theta"});
