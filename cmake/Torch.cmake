@@ -1,5 +1,6 @@
 # The only place that knows where LibTorch is: the one inside an installed Python torch package.
 # Order: CMAKE_PREFIX_PATH or Torch_DIR given by the caller, the project's own environment under build/venv, python3.
+set(COPPICE_TORCH_PYTHON python3)
 if(NOT Torch_DIR)
   foreach(python "$ENV{COPPICE_PYTHON}" "${CMAKE_SOURCE_DIR}/build/venv/bin/python" python3)
     if(python STREQUAL "")
@@ -10,6 +11,7 @@ if(NOT Torch_DIR)
       OUTPUT_VARIABLE torch_prefix RESULT_VARIABLE torch_result ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
     if(torch_result EQUAL 0)
       list(APPEND CMAKE_PREFIX_PATH "${torch_prefix}")
+      set(COPPICE_TORCH_PYTHON "${python}")
       break()
     endif()
   endforeach()

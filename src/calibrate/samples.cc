@@ -208,6 +208,7 @@ std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, in
     batch.ids = at::full({rows, length}, spec.pad_id, at::kLong);
     batch.type_ids = at::zeros({rows, length}, at::kLong);
     batch.mask = at::zeros({rows, length}, at::kBool);
+    std::vector<int64_t> next;
     auto ids = batch.ids.accessor<int64_t, 2>();
     auto type_ids = batch.type_ids.accessor<int64_t, 2>();
     auto mask = batch.mask.accessor<bool, 2>();
@@ -215,6 +216,7 @@ std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, in
       const int64_t index = order[begin + static_cast<size_t>(row)];
       const Encoding& encoding = samples.samples[static_cast<size_t>(index)].encoding;
       batch.samples.push_back(index);
+      next.push_back(samples.samples[static_cast<size_t>(index)].next);
       batch.padded = batch.padded || tokens(index) < length;
       for (int64_t t = 0; t < tokens(index); ++t) {
         ids[row][t] = encoding.ids[static_cast<size_t>(t)];
@@ -226,6 +228,8 @@ std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, in
     batch.ids = batch.ids.to(device);
     batch.type_ids = batch.type_ids.to(device);
     batch.mask = batch.mask.to(device);
+    if (std::any_of(next.begin(), next.end(), [](int64_t id) { return id != kNoToken; }))
+      batch.next = at::tensor(next, at::kLong).to(device);
     batches.push_back(std::move(batch));
     begin = end;
   }

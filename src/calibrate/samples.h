@@ -18,7 +18,10 @@ struct Sample {
   double label = 0;   // class number or regression value
   int64_t start = 0;  // question answering: gold token positions
   int64_t end = 0;
+  int64_t next = kNoToken;  // language models: the token after the last, where it is known
   int64_t tokens() const { return static_cast<int64_t>(encoding.ids.size()); }
+  // Language models: tokens that another one is known to follow.
+  int64_t followed() const { return tokens() - (next == kNoToken ? 1 : 0); }
 };
 
 struct Samples {

@@ -16,5 +16,6 @@ void AddPrune(CLI::App* app, Action* action);
 void AddBench(CLI::App* app, Action* action);
 void AddCompare(CLI::App* app, Action* action);
 void AddExport(CLI::App* app, Action* action);
+void AddGenerate(CLI::App* app, Action* action);
 
 }  // namespace coppice

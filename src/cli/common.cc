@@ -5,6 +5,8 @@
 #include <array>
 #include <cmath>
 
+#include "pipeline/generate.h"
+
 namespace coppice {
 namespace {
 
@@ -30,6 +32,15 @@ void AddCommonOptions(CLI::App* command, CommonOptions* options) {
       ->check(CLI::Range(0, 4096));
   command->add_flag("--json", options->json, "machine-readable result on stdout");
   command->add_flag("--quiet", options->quiet, "no progress");
+}
+
+void AddSamplingOptions(CLI::App* command, ImageSampling* sampling) {
+  command->add_option("--guidance", sampling->guidance, "images: strength of the class; 1: none")
+      ->capture_default_str();
+  command->add_option("--temperature", sampling->temperature, "images: of drawing, above 0")
+      ->capture_default_str();
+  command->add_option("--top-k", sampling->top_k, "images: tokens drawn from; 0: all")
+      ->capture_default_str();
 }
 
 void PrintJson(const nlohmann::ordered_json& json) { fmt::print("{}\n", json.dump(2)); }

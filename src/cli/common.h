@@ -18,6 +18,11 @@ struct CommonOptions {
 
 void AddCommonOptions(CLI::App* command, CommonOptions* options);
 
+struct ImageSampling;
+
+// --guidance, --temperature, --top-k.
+void AddSamplingOptions(CLI::App* command, ImageSampling* sampling);
+
 void PrintJson(const nlohmann::ordered_json& json);
 
 // 12345678 -> "12.3 M"; bytes -> "47.1 MB".

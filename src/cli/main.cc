@@ -53,6 +53,7 @@ int Main(int argc, char** argv) {
   AddBench(&app, &action);
   AddCompare(&app, &action);
   AddExport(&app, &action);
+  AddGenerate(&app, &action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {

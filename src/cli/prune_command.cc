@@ -87,7 +87,9 @@ void AddPrune(CLI::App* app, Action* action) {
   CLI::App* sub = app->add_subcommand(
       "prune", "Make a model smaller: choose units, repair what stays, cut, write");
   sub->add_option("MODEL", o.model, "Hugging Face folder or GGUF file")->required();
-  sub->add_option("--data", o.data, "calibration examples: .jsonl or .txt, also .gz");
+  sub->add_option("--data", o.data,
+                  "calibration examples: .jsonl or .txt, also .gz; image tokens: .safetensors, or "
+                  "self");
   sub->add_option("--out", o.out, "folder for the pruned model")->required();
   sub->add_flag("--force", o.replace, "replace an output folder that is in use");
   sub->add_option("--keep-macs", command->keep_macs, "share of the MACs that stays");
@@ -110,6 +112,13 @@ void AddPrune(CLI::App* app, Action* action) {
                   "language models 1024)")
       ->check(CLI::Range(8, 1 << 20));
   sub->add_option("--seed", o.seed, "of the draw")->capture_default_str();
+  sub->add_option("--per-class", o.images.per_class, "--data self: images drawn of each class")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  sub->add_option("--null-share", o.images.null_share,
+                  "images: share that is read without its class")
+      ->capture_default_str();
+  AddSamplingOptions(sub, &o.images.sampling);
   sub->add_option("--eval", o.eval, "measure before and after on this file");
   sub->add_option("--repair", o.repair,
                   "none, bias, scales or least-squares (default: the method's own)");

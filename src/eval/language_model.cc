@@ -39,18 +39,23 @@ void Keep(const at::Tensor& log_probabilities, const Samples& samples, const Bat
   const at::Tensor on_cpu = log_probabilities.to(at::kCPU);
   for (int64_t row = 0; row < batch.rows(); ++row) {
     const auto index = static_cast<size_t>(batch.samples[static_cast<size_t>(row)]);
-    (*outputs)[index] = on_cpu[row].slice(0, 0, samples.samples[index].tokens() - 1).clone();
+    (*outputs)[index] = on_cpu[row].slice(0, 0, samples.samples[index].followed()).clone();
   }
 }
 
 }  // namespace
 
+int64_t BatchTokens(const ModelSpec& spec) {
+  constexpr int64_t kNumbers = int64_t{1} << 22, kTokens = 8192;
+  return std::clamp<int64_t>(kNumbers / spec.vocabulary, 1, kTokens);
+}
+
 at::Tensor NextTokenLogProbabilities(const at::Tensor& logits, const Batch& batch) {
-  const int64_t tokens = batch.ids.size(1);
-  const at::Tensor next = batch.ids.slice(1, 1);
-  return -at::cross_entropy_loss(logits.slice(1, 0, tokens - 1).flatten(0, 1), next.flatten(), {},
-                                 at::Reduction::None)
-              .view(next.sizes());
+  const at::Tensor next = NextTokens(batch);
+  const at::Tensor found = -at::cross_entropy_loss(logits.flatten(0, 1), next.flatten(), {},
+                                                   at::Reduction::None, kNoToken)
+                                .view(next.sizes());
+  return batch.next.defined() ? found : found.slice(1, 0, -1);
 }
 
 double Perplexity(const std::vector<at::Tensor>& log_probabilities) {
@@ -70,7 +75,8 @@ LanguageModelPair RunLanguageModelPair(const Network& first, const Network& seco
   pair.second.resize(samples.samples.size());
   Sums sums;
   Progress progress(console, "evaluate", static_cast<int64_t>(samples.samples.size()));
-  for (const Batch& batch : MakeBatches(samples, first.spec, 1, first.compute.device)) {
+  for (const Batch& batch :
+       MakeBatches(samples, first.spec, BatchTokens(first.spec), first.compute.device)) {
     const at::Tensor a = Forward(first, batch);
     const at::Tensor b = Forward(second, batch);
     Keep(NextTokenLogProbabilities(a, batch), samples, batch, &pair.first);

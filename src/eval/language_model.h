@@ -15,7 +15,11 @@
 
 namespace coppice {
 
-// Log-probability of each next token, nats: (B, T - 1) float32 from logits (B, T, V).
+// Tokens of a batch whose logits over the vocabulary are few enough to be there at one time.
+int64_t BatchTokens(const ModelSpec& spec);
+
+// Log-probability of each next token, nats: (B, T - 1) float32 from logits (B, T, V), or (B, T)
+// where the batch knows what follows the last one.
 at::Tensor NextTokenLogProbabilities(const at::Tensor& logits, const Batch& batch);
 
 // The perplexity of samples' log-probabilities: exp of their negative mean over all tokens.

@@ -11,7 +11,7 @@ namespace coppice {
 std::vector<at::Tensor> RunModel(const Network& net, const Samples& samples,
                                  const Console& console) {
   const bool language = net.spec.task == Task::kLanguageModel;
-  const int64_t batch_tokens = language ? 1 : 4096;  // logits over a vocabulary take much memory
+  const int64_t batch_tokens = language ? BatchTokens(net.spec) : 4096;
   at::NoGradGuard no_gradients;
   std::vector<at::Tensor> outputs(samples.samples.size());
   Progress progress(console, "evaluate", static_cast<int64_t>(outputs.size()));
@@ -23,7 +23,7 @@ std::vector<at::Tensor> RunModel(const Network& net, const Samples& samples,
       const auto index = static_cast<size_t>(batch.samples[static_cast<size_t>(row)]);
       const int64_t tokens = samples.samples[index].tokens();
       const at::Tensor one = output[row];
-      outputs[index] = language ? one.slice(0, 0, tokens - 1).clone()
+      outputs[index] = language ? one.slice(0, 0, samples.samples[index].followed()).clone()
                        : net.spec.task == Task::kQuestionAnswering ? one.slice(0, 0, tokens).clone()
                                                                    : one.clone();
     }

@@ -12,7 +12,7 @@
 namespace coppice {
 
 // Output of every sample, float32 on the CPU, padding cut away: logits (labels), start and end
-// logits (T, 2), log-probabilities of the next tokens (T - 1), or an embedding (D); see
+// logits (T, 2), log-probabilities of the next tokens that are known, or an embedding (D); see
 // ApplyHead().
 std::vector<at::Tensor> RunModel(const Network& net, const Samples& samples,
                                  const Console& console);

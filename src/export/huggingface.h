@@ -1,5 +1,6 @@
 // Writes a model as a Hugging Face folder: config.json, model.safetensors (or shards), and the
-// source folder's other files unchanged.
+// source folder's other files unchanged; for a family without a stock class the Python file that
+// loads it.
 #pragma once
 
 #include <filesystem>

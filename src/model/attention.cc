@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -66,12 +67,53 @@ at::Tensor Mix(const at::Tensor& query, const at::Tensor& key, const at::Tensor&
       .view(query.sizes());
 }
 
-// Rotates pairs (j, j + E / 2) of the last dimension. x: (..., T, E).
+// Rotates the pairs of the last dimension. x: (..., T, E).
 at::Tensor Rotate(const at::Tensor& x, const AttentionContext& context) {
   if (!context.cosine.defined()) return x;
-  const std::vector<at::Tensor> halves = x.to(at::kFloat).chunk(2, -1);
-  const at::Tensor turned = at::cat({-halves[1], halves[0]}, -1);
+  at::Tensor turned;
+  if (context.neighbours) {
+    const at::Tensor pairs = x.to(at::kFloat).unflatten(-1, {-1, 2});
+    turned = at::stack({-pairs.select(-1, 1), pairs.select(-1, 0)}, -1).flatten(-2);
+  } else {
+    const std::vector<at::Tensor> halves = x.to(at::kFloat).chunk(2, -1);
+    turned = at::cat({-halves[1], halves[0]}, -1);
+  }
   return (x * context.cosine + turned * context.sine).to(x.scalar_type());
+}
+
+void AddRotation(const Network& net, int64_t first, int64_t tokens, AttentionContext* context) {
+  const at::Tensor position = at::arange(first, first + tokens, net.frequencies.options());
+  const int64_t grid = net.spec.image.grid;
+  context->neighbours = net.spec.rotary.neighbours;
+  if (grid == 0) {
+    const at::Tensor angles = at::outer(position, net.frequencies);
+    context->cosine = at::cat({angles, angles}, 1).cos();
+    context->sine = at::cat({angles, angles}, 1).sin();
+    return;
+  }
+  const at::Tensor place = position - 1;  // of the token in the image; the class is before it
+  const at::Tensor row = at::floor(place / static_cast<double>(grid));
+  const at::Tensor column = place - row * static_cast<double>(grid);
+  const at::Tensor angles =
+      at::cat({at::outer(row, net.frequencies), at::outer(column, net.frequencies)}, 1)
+          .repeat_interleave(2, 1);
+  const at::Tensor in_image = place.ge(0).to(at::kFloat).unsqueeze(1);
+  context->cosine = angles.cos() * in_image;
+  context->sine = angles.sin() * in_image;
+}
+
+// Appends (B, units, T, E) to what is kept, whose room doubles when it is full; all of it.
+at::Tensor Append(const at::Tensor& x, int64_t before, at::Tensor* kept) {
+  const int64_t tokens = before + x.size(2);
+  if (!kept->defined() || kept->size(2) < tokens) {
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape[2] = std::max(tokens, 2 * before);
+    const at::Tensor wider = at::empty(shape, x.options());
+    if (before > 0) wider.slice(2, 0, before).copy_(kept->slice(2, 0, before));
+    *kept = wider;
+  }
+  kept->slice(2, before, tokens).copy_(x);
+  return kept->slice(2, 0, tokens);
 }
 
 }  // namespace
@@ -94,10 +136,7 @@ AttentionContext MakeContext(const Network& net, const Batch& batch, int64_t fir
     // Padding stands on the right, where no real token looks.
     context.causal = true;
     context.padding = at::Tensor();
-    const at::Tensor angles =
-        at::outer(at::arange(first, first + tokens, net.frequencies.options()), net.frequencies);
-    context.cosine = at::cat({angles, angles}, 1).cos();
-    context.sine = at::cat({angles, angles}, 1).sin();
+    AddRotation(net, first, tokens, &context);
   }
   return context;
 }
@@ -119,8 +158,9 @@ at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const Attention
   at::Tensor key = Rotate(by_unit(parts[1]), context);
   at::Tensor value = by_unit(parts[2]);
   if (cache != nullptr) {
-    cache->key = key = cache->key.defined() ? at::cat({cache->key, key}, 2) : key;
-    cache->value = value = cache->value.defined() ? at::cat({cache->value, value}, 2) : value;
+    key = Append(key, cache->tokens, &cache->key);
+    value = Append(value, cache->tokens, &cache->value);
+    cache->tokens += tokens;
   }
   const at::Tensor mixed =
       Mix(query, key, value, AttentionBias(sub, context), context.causal);  // (B, G, R, T, E)

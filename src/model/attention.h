@@ -15,12 +15,15 @@ struct AttentionContext {
   at::Tensor buckets;  // (T, T) int64 relative position bucket of (query, key); undefined without a
                        // relative bias
   at::Tensor cosine, sine;  // (T, E) float32; undefined without rotation
+  bool neighbours = false;  // whether pairs that turn are neighbours
   bool causal = false;
 };
 
 // Keys and values of the tokens before, for generation token by token.
 struct KeyValueCache {
-  at::Tensor key, value;  // (B, units, tokens so far, E) compute dtype; undefined at the start
+  at::Tensor key,
+      value;           // (B, units, room, E) compute dtype, room >= tokens; undefined at the start
+  int64_t tokens = 0;  // so far
 };
 
 // first: position of the batch's first token.

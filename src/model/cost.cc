@@ -89,7 +89,7 @@ ModelSize MeasureSize(const Model& model, double tokens) {
       MakeCostTable(model, CostKind::kParameters, CostScope::kBlocks, tokens).Dense();
   std::set<std::string> copies;
   for (const SubLayerSpec& sub : model.spec.sub_layers) copies.insert(sub.relative_bias);
-  for (const auto& [name, tensor] : StoredTensors(model)) {
+  for (const auto& [name, tensor] : OwnTensors(model)) {
     if (tensor.is_floating_point() && copies.count(name) == 0) size.parameters += tensor.numel();
     size.bytes += tensor.numel() * static_cast<int64_t>(tensor.element_size());
   }

@@ -163,7 +163,9 @@ std::vector<GgufTensor> MakeTensors(const Model& model, GgmlType type) {
 
 }  // namespace
 
-bool HasGgufForm(const ModelSpec& spec) { return spec.form == BlockForm::kDecoder; }
+bool HasGgufForm(const ModelSpec& spec) {
+  return spec.form == BlockForm::kDecoder && spec.image.grid == 0;
+}
 
 GgufMetadata LlamaGgufKeys(const Model& model) {
   const ModelSpec& spec = model.spec;

@@ -11,6 +11,7 @@
 #include "model/decoder_family.h"
 #include "model/encoder_spec.h"
 #include "model/hugging_face.h"
+#include "model/image_family.h"
 #include "model/llama_gguf.h"
 
 namespace coppice {
@@ -111,6 +112,7 @@ std::vector<std::string> FamilyNames() {
   std::vector<std::string> names;
   for (const EncoderFamily& family : EncoderFamilies()) names.push_back(family.model_type);
   for (const DecoderFamily& family : DecoderFamilies()) names.push_back(family.model_type);
+  names.emplace_back(kImageFamily);
   return names;
 }
 
@@ -123,6 +125,7 @@ ModelSpec MakeSpec(const Json& config, std::map<std::string, at::Tensor>* tensor
   for (const DecoderFamily& family : DecoderFamilies()) {
     if (family.model_type == type) return MakeDecoderSpec(family, config, *tensors, where);
   }
+  if (type == kImageFamily) return MakeImageSpec(config, tensors, where);
   ThrowBadInput(
       {.what = "this model family cannot be pruned",
        .where = where + "/config.json",
@@ -135,7 +138,7 @@ Model LoadModel(const std::filesystem::path& path) {
   return gguf ? LoadGguf(*gguf) : LoadFolder(path);
 }
 
-std::map<std::string, at::Tensor> StoredTensors(const Model& model) {
+std::map<std::string, at::Tensor> OwnTensors(const Model& model) {
   std::map<std::string, at::Tensor> stored = model.tensors;
   const auto shared = stored.find(model.spec.shared_relative_bias);
   if (shared == stored.end()) return stored;
@@ -146,8 +149,15 @@ std::map<std::string, at::Tensor> StoredTensors(const Model& model) {
   return stored;
 }
 
+std::map<std::string, at::Tensor> StoredTensors(const Model& model) {
+  std::map<std::string, at::Tensor> stored = OwnTensors(model);
+  JoinFused(model.spec, &stored);
+  return stored;
+}
+
 Json ConfigWithSizes(const Json& config, const ModelSpec& spec,
                      const std::map<std::string, at::Tensor>& tensors) {
+  if (spec.image.grid > 0) return ImageConfig(config, spec);
   Json changed = spec.form == BlockForm::kDecoder ? DecoderConfig(config, spec, tensors)
                                                   : EncoderConfig(config, spec);
   MapClasses(spec, &changed);

@@ -77,9 +77,20 @@ struct HeadLinear {
 // from padding + 1.
 enum class PositionRule { kFromZero, kAfterPadding };
 
-// Rotary position embedding (Su et al. 2021): pair j of a head turns by position * frequency j.
+// Rotary position embedding (Su et al. 2021): pair j of a head turns by position * frequency j. In
+// an image the first half of the pairs turns by the row, the second by the column; the class has
+// cosine and sine 0, so that its query and key vanish.
 struct Rotary {
-  std::vector<float> frequencies;  // (E / 2); empty without rotation
+  std::vector<float> frequencies;  // (E / 2), in an image (E / 4); empty without rotation
+  bool neighbours = false;         // pairs are (2j, 2j + 1), not (j, j + E / 2)
+};
+
+// Tokens of images, in raster order after a class: class c is id V + c, the null class of guidance
+// V + classes.
+struct ImageTokenSpec {
+  int64_t grid = 0;              // the side of an image in tokens; 0: the model reads text
+  int64_t classes = 0;           // without the null class
+  std::string class_embeddings;  // (classes + 1, D), full name
 };
 
 struct ModelSpec {
@@ -101,6 +112,7 @@ struct ModelSpec {
       token_type_embeddings;         // full names; the last may be empty, in decoders the last two
   std::string embedding_norm;        // encoders
   Rotary rotary;                     // decoders
+  ImageTokenSpec image;              // decoders of images
   std::string final_norm;            // decoders: RMS norm before the output
   std::string output;                // decoders: (V, D), full name; the word embeddings where tied
   std::string shared_relative_bias;  // full name of the table that dense layers share; may be empty
@@ -131,8 +143,10 @@ Model LoadModel(const std::filesystem::path& path);
 ModelSpec MakeSpec(const nlohmann::ordered_json& config, std::map<std::string, at::Tensor>* tensors,
                    const std::string& where);
 
-// The tensors that a file of this model holds: all but the per-layer views of a shared table that
-// no layer has cut.
+// All tensors but the per-layer views of a shared table that no layer has cut.
+std::map<std::string, at::Tensor> OwnTensors(const Model& model);
+
+// The same as a file of this model holds them.
 std::map<std::string, at::Tensor> StoredTensors(const Model& model);
 
 // The config of a model whose sub-layers have other sizes. Where every layer has all heads and the

@@ -78,6 +78,10 @@ Network Bind(const Model& model, const Compute& compute) {
     }
     net.embedding_norm = GetNorm(model, spec.embedding_norm, compute);
   } else {
+    if (spec.image.grid > 0) {
+      net.word = at::cat({net.word, model.tensors.at(spec.image.class_embeddings)
+                                        .to(compute.device, net.word.scalar_type())});
+    }
     net.frequencies = at::tensor(spec.rotary.frequencies, at::kFloat).to(compute.device);
     net.final_norm = GetNorm(model, spec.final_norm, compute);
     net.output = Get(model, spec.output, compute);

@@ -51,13 +51,13 @@ struct HeadLayer {
 struct Network {
   ModelSpec spec;
   Compute compute;
-  at::Tensor word;        // (V, D) as in the file
+  at::Tensor word;        // (V, D) as in the file; of images (V + classes + 1, D)
   at::Tensor position;    // (P, D) as in the file, or undefined
   at::Tensor token_type;  // (types, D) as in the file, or undefined
   Norm embedding_norm;
   std::vector<SubLayer> sub_layers;  // 2L
   std::vector<HeadLayer> head;
-  at::Tensor frequencies;  // decoders: (E / 2) float32, of the rotation
+  at::Tensor frequencies;  // decoders: float32, of the rotation, as in the spec
   Norm final_norm;         // decoders
   at::Tensor output;       // decoders: (V, D) compute dtype
 };

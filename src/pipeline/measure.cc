@@ -8,6 +8,7 @@
 #include "eval/run_model.h"
 #include "model/device.h"
 #include "model/network.h"
+#include "pipeline/image_data.h"
 #include "pipeline/source.h"
 
 namespace coppice {
@@ -25,12 +26,14 @@ Measured Prepare(const std::filesystem::path& path, const Dataset& dataset,
                  const MeasureOptions& options) {
   UseThreads(options.threads);
   const Compute compute = ChooseCompute(options.device, options.dtype, Purpose::kMeasure);
-  const Source source = OpenSource(path);
-  const ModelSpec& spec = source.model.spec;
+  const Model model = LoadModel(path);
+  const ModelSpec& spec = model.spec;
   Measured result;
-  result.samples = DrawSamples(spec, source.tokenizer, dataset, {.first = options.limit},
-                               !options.labels_optional);
-  result.net = Bind(source.model, compute);
+  result.samples = spec.image.grid > 0
+                       ? ReadImageSamples(spec, options.data, {.first = options.limit})
+                       : DrawSamples(spec, LoadTokenizer(model), dataset, {.first = options.limit},
+                                     !options.labels_optional);
+  result.net = Bind(model, compute);
   Measurement& m = result.measurement;
   const bool answering = spec.task == Task::kQuestionAnswering;
   m.examples =
@@ -75,7 +78,9 @@ void RequireComparable(const Measured& a, const Measured& b, const std::string& 
 
 // The first N windows of a language model may need any number of a file's examples.
 Dataset Read(const std::filesystem::path& model, const MeasureOptions& options) {
-  const bool language = LoadModel(model).spec.task == Task::kLanguageModel;
+  const ModelSpec spec = LoadModel(model).spec;
+  if (spec.image.grid > 0) return {options.data, {}};  // read as the models' own samples
+  const bool language = spec.task == Task::kLanguageModel;
   return ReadDataset(options.data, language ? 0 : options.limit);
 }
 

@@ -79,6 +79,15 @@ Samples Calibrate(const Model& model, const Tokenizer& tokenizer, const PruneOpt
                      /*need_labels=*/false);
 }
 
+ImageCalibrationOptions ImagesOf(const PruneOptions& options) {
+  constexpr int64_t kImages = 2048;
+  ImageCalibrationOptions images = options.images;
+  images.data = options.data;
+  images.count = options.samples.value_or(kImages);
+  images.seed = options.seed;
+  return images;
+}
+
 // Chosen on development data (BENCHMARKS.md).
 double Ridge(const ModelSpec& spec, const PruneOptions& options) {
   return options.ridge.value_or(spec.task == Task::kLanguageModel ? 0.3 : 0.03);
@@ -304,10 +313,14 @@ void Write(const Model& pruned, const Samples& samples, const Console& console,
   folder.Commit();
 }
 
-void ReadExamples(const Model& model, const Tokenizer& tokenizer, Samples* samples,
-                  Samples* held_out, Evaluation* evaluation, PruneReport* report) {
+// tokenizer: of models of text.
+void ReadExamples(const Model& model, const Network& dense,
+                  const std::optional<Tokenizer>& tokenizer, const Console& console,
+                  Samples* samples, Samples* held_out, Evaluation* evaluation,
+                  PruneReport* report) {
   const PruneOptions& options = report->options;
-  *samples = Calibrate(model, tokenizer, options);
+  *samples = tokenizer ? Calibrate(model, *tokenizer, options)
+                       : CalibrateOnImages(dense, ImagesOf(options), console);
   if (options.method == "obs" && samples->samples.size() > 1) {
     const auto drawn = static_cast<int64_t>(samples->samples.size());
     *held_out = TakeEvery(std::min(kFittedPerHeldOut + 1, drawn), samples);
@@ -316,10 +329,12 @@ void ReadExamples(const Model& model, const Tokenizer& tokenizer, Samples* sampl
   report->samples = static_cast<int64_t>(samples->samples.size());
   report->calibration_tokens = samples->tokens();
   report->tokens = options.at_length.value_or(samples->mean_tokens());
-  if (!options.eval.empty()) {
+  if (!options.eval.empty() && !tokenizer) {
+    evaluation->samples = ReadImageSamples(model.spec, options.eval, {});
+  } else if (!options.eval.empty()) {
     evaluation->dataset = ReadDataset(options.eval);
     evaluation->samples =
-        DrawSamples(model.spec, tokenizer, evaluation->dataset, {}, /*need_labels=*/true);
+        DrawSamples(model.spec, *tokenizer, evaluation->dataset, {}, /*need_labels=*/true);
   }
 }
 
@@ -331,7 +346,7 @@ void Finish(const Model& model, const Model& pruned, const Samples& samples,
   report->peak_memory_bytes = PeakMemoryBytes();
   {
     const StageClock clock(&report->seconds.write);
-    report->data_sha256 = Sha256HexOfFile(report->options.data);
+    if (report->options.data != kSelf) report->data_sha256 = Sha256HexOfFile(report->options.data);
     report->model_sha256 = HashOfWeights(model);
     Write(pruned, samples, console, report);
   }
@@ -371,7 +386,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     const StageClock clock(&seconds.load);
     model = LoadModel(options.model);
     CheckForms(model, options);
-    tokenizer = LoadTokenizer(model);
+    if (model.spec.image.grid == 0) tokenizer = LoadTokenizer(model);
     dense = Bind(model, compute);
     DescribeModel(model, &report);
   }
@@ -379,7 +394,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   Evaluation evaluation;
   {
     const StageClock clock(&seconds.calibrate);
-    ReadExamples(model, *tokenizer, &samples, &held_out, &evaluation, &report);
+    ReadExamples(model, dense, tokenizer, console, &samples, &held_out, &evaluation, &report);
   }
   const CostTable costs = MakeCostTable(model, options.budget, options.scope, report.tokens);
   const FitSamples fit{samples, held_out};

@@ -15,6 +15,7 @@
 #include "eval/evaluate.h"
 #include "model/cost.h"
 #include "pipeline/proof.h"
+#include "pipeline/image_data.h"
 #include "tune/tune.h"
 
 namespace coppice {
@@ -34,6 +35,7 @@ struct PruneOptions {
   bool as_published = false;
   bool uniform = false;
   std::optional<int64_t> samples;  // 2048, language models 32, without it
+  ImageCalibrationOptions images;  // models of images; data, count and seed are those of this run
   int64_t length = 0;  // tokens a sample; 0: 128, question answering 384, language models 1024
   uint64_t seed = 0;
   std::optional<std::string> repair;  // the method's own without it

@@ -72,12 +72,9 @@ Json ResultJson(const PruneReport& report) {
       {"bytes", {{"before", report.before.bytes}, {"after", report.after.bytes}}},
       {"seconds", SecondsJson(report.seconds, true)},
       {"trials", TrialsJson(report)},
-<<<<<<< HEAD
       {"held_out_divergence",
        report.held_out_divergence ? Json(report.held_out_divergence->mean()) : Json()},
-=======
       {"forms", ProofsJson(report.forms)},
->>>>>>> 1273e23 (Encoders as ONNX, of any shape and with every head; export; what is written is loaded again and compared)
       {"peak_memory_bytes", report.peak_memory_bytes},
       {"device", report.device},
       {"dtype", report.dtype}};
@@ -93,31 +90,45 @@ Json ResultJson(const PruneReport& report) {
   return json;
 }
 
+// How calibration images were drawn; null where they came from a file.
+Json DrawnImagesJson(const PruneOptions& options) {
+  if (options.data != kSelf) return nullptr;
+  const ImageCalibrationOptions& images = options.images;
+  return {{"per_class", images.per_class},
+          {"null_share", images.null_share},
+          {"guidance", images.sampling.guidance},
+          {"temperature", images.sampling.temperature},
+          {"top_k", images.sampling.top_k}};
+}
+
 Json RecordJson(const PruneReport& report) {
-  return {{"coppice", kVersion},
-          {"torch", TORCH_VERSION},
-          {"plan", PlanToJson(report.plan)},
-          {"sub_layers", SubLayersJson(report)},
-          {"scores",
-           {{"kept", report.kept_score},
-            {"total", report.total_score},
-            {"swaps", report.swaps},
-            {"calibration_loss", report.calibration_loss},
-            {"labels", report.sampled_labels ? "model" : "data"}}},
-          {"budget", BudgetJson(report)},
-          {"options",
-           {{"method", report.options.method},
-            {"as_published", report.options.as_published},
-            {"uniform", report.options.uniform},
-            {"ridge", report.ridge},
-            {"samples", report.samples},
-            {"tokens", report.calibration_tokens},
-            {"seed", report.options.seed},
-            {"device", report.device},
-            {"dtype", report.dtype}}},
-          {"forms", ProofsJson(report.forms)},
-          {"sha256", {{"data", report.data_sha256}, {"model", report.model_sha256}}},
-          {"seconds", SecondsJson(report.seconds, false)}};
+  Json json = {{"coppice", kVersion},
+               {"torch", TORCH_VERSION},
+               {"plan", PlanToJson(report.plan)},
+               {"sub_layers", SubLayersJson(report)},
+               {"scores",
+                {{"kept", report.kept_score},
+                 {"total", report.total_score},
+                 {"swaps", report.swaps},
+                 {"calibration_loss", report.calibration_loss},
+                 {"labels", report.sampled_labels ? "model" : "data"}}},
+               {"budget", BudgetJson(report)},
+               {"options",
+                {{"method", report.options.method},
+                 {"as_published", report.options.as_published},
+                 {"uniform", report.options.uniform},
+                 {"ridge", report.ridge},
+                 {"samples", report.samples},
+                 {"tokens", report.calibration_tokens},
+                 {"seed", report.options.seed},
+                 {"device", report.device},
+                 {"dtype", report.dtype}}},
+               {"forms", ProofsJson(report.forms)},
+               {"sha256", {{"data", report.data_sha256}, {"model", report.model_sha256}}},
+               {"seconds", SecondsJson(report.seconds, false)}};
+  if (const Json drawn = DrawnImagesJson(report.options); !drawn.is_null())
+    json["options"]["drawn_images"] = drawn;
+  return json;
 }
 
 }  // namespace coppice

@@ -8,8 +8,6 @@
 namespace coppice {
 namespace {
 
-constexpr int64_t kNoTarget = -100;
-
 // Index drawn from softmax(logits); one row, on the CPU.
 int64_t DrawClass(const at::Tensor& logits, Random* random) {
   const at::Tensor cumulative = at::cumsum(at::softmax(logits.to(at::kDouble), 0), 0);
@@ -42,21 +40,11 @@ at::Tensor DrawTargets(Task task, const at::Tensor& output, const Batch& batch, 
   return at::stack(rows).to(output.device());
 }
 
-// Row t: the token after it.
-at::Tensor NextTokens(const Batch& batch) {
-  at::Tensor next = at::full_like(batch.ids, kNoTarget);
-  if (batch.ids.size(1) > 1) {
-    const at::Tensor later = batch.ids.slice(1, 1);
-    next.slice(1, 0, -1).copy_(later.masked_fill(batch.mask.slice(1, 1).logical_not(), kNoTarget));
-  }
-  return next;
-}
-
 at::Tensor LanguageModelLosses(const at::Tensor& logits, const at::Tensor& next) {
   const at::Tensor losses = at::cross_entropy_loss(logits.flatten(0, 1), next.flatten(), {},
-                                                   at::Reduction::None, kNoTarget)
+                                                   at::Reduction::None, kNoToken)
                                 .view(next.sizes());
-  return losses.sum(1) / next.ne(kNoTarget).sum(1).clamp_min(1);
+  return losses.sum(1) / next.ne(kNoToken).sum(1).clamp_min(1);
 }
 
 // Random signs like `shape`'s rows, a stream of its own for every sample: (B, n) float32.
