@@ -15,6 +15,7 @@ struct PruneCommand {
   CommonOptions common;
   std::optional<double> keep_macs, keep_params, keep_latency;
   std::string scope = "blocks";
+  std::vector<std::string> data;
 };
 
 void ResolveBudget(const PruneCommand& command, PruneOptions* options) {
@@ -68,6 +69,7 @@ void PrintReport(const PruneReport& report) {
 
 void Run(PruneCommand command) {
   ResolveBudget(command, &command.prune);
+  for (const std::string& part : command.data) command.prune.data.push_back(ParseDataPart(part));
   command.prune.device = command.common.device;
   command.prune.dtype = command.common.dtype;
   command.prune.threads = command.common.threads;
@@ -87,9 +89,9 @@ void AddPrune(CLI::App* app, Action* action) {
   CLI::App* sub = app->add_subcommand(
       "prune", "Make a model smaller: choose units, repair what stays, cut, write");
   sub->add_option("MODEL", o.model, "Hugging Face folder or GGUF file")->required();
-  sub->add_option("--data", o.data,
-                  "calibration examples: .jsonl or .txt, also .gz; image tokens: .safetensors, or "
-                  "self");
+  sub->add_option("--data", command->data,
+                  "calibration examples: .jsonl or .txt, also .gz; image tokens: .safetensors; "
+                  "self: drawn from the model; several with weights: --data A=0.5 --data B=0.5");
   sub->add_option("--out", o.out, "folder for the pruned model")->required();
   sub->add_flag("--force", o.replace, "replace an output folder that is in use");
   sub->add_option("--keep-macs", command->keep_macs, "share of the MACs that stays");

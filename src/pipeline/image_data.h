@@ -11,11 +11,9 @@
 #include "load/image_tokens.h"
 #include "model/image_sampling.h"
 #include "model/network.h"
+#include "pipeline/calibration_data.h"
 
 namespace coppice {
-
-// In place of a data file: what the model itself draws.
-inline constexpr const char* kSelf = "self";
 
 struct DrawImagesOptions {
   std::vector<int64_t> classes;

@@ -28,7 +28,7 @@ class ImagePipelineTest : public PipelineTest {
   PruneOptions Options(const std::string& method) const {
     PruneOptions options;
     options.model = TinyImagePath("dense");
-    options.data = kSelf;
+    options.data = {{kSelf}};
     options.images.per_class = 24;
     options.out = folder_.path() / ("out-" + method);
     options.budget = CostKind::kParameters;
@@ -111,7 +111,7 @@ TEST_F(ImagePipelineTest, RepairHelps) {
 TEST_F(ImagePipelineTest, ComparesAndTakesFiles) {
   const auto test = Draw("test", {.per_class = 3});
   PruneOptions options = Options("wanda");
-  options.data = test;
+  options.data = {{test}};
   EXPECT_EQ(Prune(options, kQuiet).samples, 15);
   MeasureOptions measure = {.data = test, .device = "cpu", .threads = 1};
   const PairMeasurement pair = MeasurePair(options.model, options.out, measure, kQuiet);

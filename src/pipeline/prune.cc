@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "calibrate/overlap.h"
 #include "calibrate/text_windows.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -61,28 +62,33 @@ void CheckOptions(const PruneOptions& options) {
 // Of eight samples that are fitted, one more is drawn to choose by.
 constexpr int64_t kFittedPerHeldOut = 8;
 
-Samples Calibrate(const Model& model, const Tokenizer& tokenizer, const PruneOptions& options) {
+Samples Calibrate(const Network& dense, const Tokenizer& tokenizer, const PruneOptions& options,
+                  const Console& console) {
   constexpr int64_t kSamples = 2048, kWindows = 32;
-  const Dataset dataset = ReadDataset(options.data);
-  const bool language = model.spec.task == Task::kLanguageModel;
-  const bool answering = model.spec.task == Task::kQuestionAnswering;
+  const bool language = dense.spec.task == Task::kLanguageModel;
+  const bool answering = dense.spec.task == Task::kQuestionAnswering;
   int64_t count = options.samples.value_or(language ? kWindows : kSamples);
   if (options.method == "obs") count += (count + kFittedPerHeldOut - 1) / kFittedPerHeldOut;
-  return DrawSamples(model.spec, tokenizer, dataset,
-                     {.count = count,
-                      .seed = options.seed,
-                      .with_replacement = options.as_published,
-                      .max_length = options.length > 0 ? options.length
-                                    : language         ? kTextWindow
-                                    : answering        ? int64_t{kSquadLength}
-                                                       : 128},
-                     /*need_labels=*/false);
+  return DrawCalibration(dense, tokenizer, options.data,
+                         {.count = count,
+                          .seed = options.seed,
+                          .with_replacement = options.as_published,
+                          .max_length = options.length > 0 ? options.length
+                                        : language         ? kTextWindow
+                                        : answering        ? int64_t{kSquadLength}
+                                                           : 128},
+                         console);
 }
 
 ImageCalibrationOptions ImagesOf(const PruneOptions& options) {
   constexpr int64_t kImages = 2048;
   ImageCalibrationOptions images = options.images;
-  images.data = options.data;
+  if (options.data.size() > 1) {
+    ThrowUsage({.what = "a model of images is calibrated on one file",
+                .where = "--data",
+                .expected = "a .safetensors file, or self"});
+  }
+  images.data = options.data.front().file;
   images.count = options.samples.value_or(kImages);
   images.seed = options.seed;
   return images;
@@ -283,6 +289,15 @@ std::string HashOfWeights(const Model& model) {
   return model.weight_files.size() == 1 ? hashes : Sha256Hex(hashes);
 }
 
+// Of the files, together where there are several; empty where the model drew its own.
+std::string HashOfData(const std::vector<DataPart>& parts) {
+  std::string hashes;
+  for (const DataPart& part : parts) {
+    if (part.file != kSelf) hashes += Sha256HexOfFile(part.file);
+  }
+  return parts.size() == 1 ? hashes : Sha256Hex(hashes);
+}
+
 // The forms to write: the input's own without a choice.
 std::vector<std::string> FormsOf(const Model& model, const PruneOptions& options) {
   if (!options.forms.empty()) return options.forms;
@@ -319,7 +334,7 @@ void ReadExamples(const Model& model, const Network& dense,
                   Samples* samples, Samples* held_out, Evaluation* evaluation,
                   PruneReport* report) {
   const PruneOptions& options = report->options;
-  *samples = tokenizer ? Calibrate(model, *tokenizer, options)
+  *samples = tokenizer ? Calibrate(dense, *tokenizer, options, console)
                        : CalibrateOnImages(dense, ImagesOf(options), console);
   if (options.method == "obs" && samples->samples.size() > 1) {
     const auto drawn = static_cast<int64_t>(samples->samples.size());
@@ -336,6 +351,13 @@ void ReadExamples(const Model& model, const Network& dense,
     evaluation->samples =
         DrawSamples(model.spec, *tokenizer, evaluation->dataset, {}, /*need_labels=*/true);
   }
+  const double seen = std::max(SeenShare(*samples, evaluation->samples),
+                               SeenShare(*held_out, evaluation->samples));
+  if (seen > 0) {
+    console.Warn(fmt::format("{:.1f} % of the samples of {} were seen in calibration: its figures "
+                             "flatter the pruned model",
+                             100 * seen, options.eval.string()));
+  }
 }
 
 // Writes the folder, then measures before and after where that is asked for.
@@ -346,7 +368,7 @@ void Finish(const Model& model, const Model& pruned, const Samples& samples,
   report->peak_memory_bytes = PeakMemoryBytes();
   {
     const StageClock clock(&report->seconds.write);
-    if (report->options.data != kSelf) report->data_sha256 = Sha256HexOfFile(report->options.data);
+    report->data_sha256 = HashOfData(report->options.data);
     report->model_sha256 = HashOfWeights(model);
     Write(pruned, samples, console, report);
   }
@@ -366,8 +388,10 @@ void DescribeModel(const Model& model, PruneReport* report) {
 PruneReport Prune(const PruneOptions& options, const Console& console) {
   const double start = Now();
   CheckOptions(options);
-  RefuseToReplace(
-      {options.model, options.data, options.eval, options.plan, options.vocabulary}, options.out);
+  std::vector<std::filesystem::path> inputs = {options.model, options.eval, options.plan,
+                                               options.vocabulary};
+  for (const DataPart& part : options.data) inputs.push_back(part.file);
+  RefuseToReplace(inputs, options.out);
   {
     const OutputFolder probe(options.out, options.replace);
   }  // refuse before the work, not after it
@@ -389,6 +413,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     if (model.spec.image.grid == 0) tokenizer = LoadTokenizer(model);
     dense = Bind(model, compute);
     DescribeModel(model, &report);
+    report.images = model.spec.image.grid > 0;
   }
   Samples samples, held_out;
   Evaluation evaluation;

@@ -15,6 +15,7 @@
 #include "eval/evaluate.h"
 #include "model/cost.h"
 #include "pipeline/proof.h"
+#include "pipeline/calibration_data.h"
 #include "pipeline/image_data.h"
 #include "tune/tune.h"
 
@@ -23,7 +24,7 @@ namespace coppice {
 // What a user asks for; the defaults are those of the command line.
 struct PruneOptions {
   std::filesystem::path model;
-  std::filesystem::path data;
+  std::vector<DataPart> data;  // calibration examples, or kSelf
   std::filesystem::path out;
   bool replace = false;  // --force
   CostKind budget = CostKind::kMacs;
@@ -94,6 +95,7 @@ struct PruneReport {
   std::vector<Trial> trials;
   std::optional<Divergence> held_out_divergence;  // of the pruned model
   int64_t held_out = 0;                           // samples that choices are made by
+  bool images = false;  // a model of images
   int64_t samples = 0, calibration_tokens = 0, swaps = 0;
   bool sampled_labels = false;
   double calibration_loss = 0;

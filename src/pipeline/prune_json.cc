@@ -92,7 +92,7 @@ Json ResultJson(const PruneReport& report) {
 
 // How calibration images were drawn; null where they came from a file.
 Json DrawnImagesJson(const PruneOptions& options) {
-  if (options.data != kSelf) return nullptr;
+  if (options.data.size() != 1 || options.data[0].file != kSelf) return nullptr;
   const ImageCalibrationOptions& images = options.images;
   return {{"per_class", images.per_class},
           {"null_share", images.null_share},
@@ -126,7 +126,9 @@ Json RecordJson(const PruneReport& report) {
                {"forms", ProofsJson(report.forms)},
                {"sha256", {{"data", report.data_sha256}, {"model", report.model_sha256}}},
                {"seconds", SecondsJson(report.seconds, false)}};
-  if (const Json drawn = DrawnImagesJson(report.options); !drawn.is_null())
+  for (const DataPart& part : report.options.data)
+    json["options"]["data"].push_back({{"file", part.file.string()}, {"weight", part.weight}});
+  if (const Json drawn = DrawnImagesJson(report.options); report.images && !drawn.is_null())
     json["options"]["drawn_images"] = drawn;
   return json;
 }

@@ -19,7 +19,7 @@ class PruneRefusalTest : public PipelineTest {
                      const std::vector<std::string>& parts, ExitCode code = ExitCode::kBadInput) {
     PruneOptions options;
     options.model = model;
-    options.data = data;
+    options.data = {{data}};
     options.out = folder_.path() / "out";
     options.keep = 0.5;
     options.threads = 1;
@@ -82,7 +82,7 @@ TEST_F(PruneRefusalTest, TokenTypesBeyondTheTable) {
                 {"data.jsonl:2", "token type", "below 1", "found 1", "type_vocab_size"});
   PruneOptions options;
   options.model = model;
-  options.data = Write("single.jsonl", good + good);
+  options.data = {{Write("single.jsonl", good + good)}};
   options.out = folder_.path() / "out";
   options.keep = 0.5;
   options.threads = 1;
@@ -116,7 +116,7 @@ TEST_F(PruneRefusalTest, Data) {
 TEST_F(PruneRefusalTest, Options) {
   PruneOptions options;
   options.model = TinyFolder("bert-classification");
-  options.data = DataFor("bert-classification");
+  options.data = {{DataFor("bert-classification")}};
   options.out = folder_.path() / "out";
   options.keep = 0.5;
   const auto refused = [&](auto change, ExitCode code, const std::vector<std::string>& parts) {

@@ -18,7 +18,7 @@ class PruneTest : public PipelineTest {
   PruneOptions Options(const std::string& model, double keep, const std::string& out = "out") {
     PruneOptions options;
     options.model = TinyFolder(model);
-    options.data = DataFor(model);
+    options.data = {{DataFor(model)}};
     options.out = folder_.path() / out;
     options.keep = keep;
     options.samples = 48;
@@ -137,14 +137,13 @@ TEST_F(PruneTest, DrawsLabelsWhereTheDataHasNone) {
   for (const std::string name : {"bert-classification", "distilbert-regression", "roberta-base"}) {
     SCOPED_TRACE(name);
     PruneOptions options = Options(name, 0.5);
-    options.data =
-        Write("plain.jsonl", "{\"text\": \"The cat sat.\"}\n{\"text\": \"A dog ran!\"}\n");
+    options.data = {{Write("plain.jsonl", "{\"text\": \"The cat sat.\"}\n{\"text\": \"A dog ran!\"}\n")}};
     options.replace = true;
     EXPECT_TRUE(Prune(options, kQuiet).sampled_labels);
     EXPECT_EQ(ReadJson(options.out / "coppice.json")["scores"]["labels"], "model");
   }
   PruneOptions paragraphs = Options("bert-classification", 0.5);
-  paragraphs.data = Write("plain.txt", "The cat sat.\nOn it.\n\nThe dog ran.\n\n\nWho saw?");
+  paragraphs.data = {{Write("plain.txt", "The cat sat.\nOn it.\n\nThe dog ran.\n\n\nWho saw?")}};
   paragraphs.replace = true;
   EXPECT_EQ(Prune(paragraphs, kQuiet).samples, 3);
 }
@@ -267,7 +266,7 @@ TEST_F(PruneTest, MeasuresBeforeAndAfter) {
   for (const std::string name : {"bert-classification", "mpnet-question-answering"}) {
     SCOPED_TRACE(name);
     PruneOptions options = Options(name, 1, "out-" + name);
-    options.eval = options.data;
+    options.eval = options.data[0].file;
     options.repair = "none";
     const PruneReport report = Prune(options, kQuiet);
     ASSERT_TRUE(report.eval_before && report.eval_after);

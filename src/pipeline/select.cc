@@ -173,7 +173,7 @@ std::vector<at::Tensor> FisherScores(const std::vector<at::Tensor>& gradients) {
 void CheckLoss(double loss, const PruneOptions& options) {
   if (std::isfinite(loss)) return;
   ThrowBadInput({.what = "the loss on the calibration examples is not finite",
-                 .where = options.data.string(),
+                 .where = DescribeParts(options.data),
                  .hint = "the weights may hold infinities; try --dtype float32"});
 }
 
