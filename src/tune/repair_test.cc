@@ -175,5 +175,26 @@ TEST(Repairs, HaveNames) {
               [] { ParseRepair("scale"); });
 }
 
+// The ridge that explains most of other rows, and none at all where nothing can be learnt.
+TEST(ByHeldOut, ChoosesTheRidgeOnOtherRows) {
+  const Fit few(40, 30, 4, 21), many(400, 30, 4, 21);
+  Random random(22);
+  const at::Tensor truth = RandomTensor({30, 4}, &random) * 0.3;
+  const auto moments = [&](const Fit& fit, int64_t begin, int64_t end) {
+    const at::Tensor x = fit.x.slice(0, begin, end);
+    return MomentsOf(x, at::mm(x, truth) + RandomTensor({end - begin, 4}, &random) * 2);
+  };
+  const Moments fitted = moments(few, 0, 40), held_out = moments(many, 100, 400);
+  const RepairResult best = SolveByHeldOut(fitted, held_out, 1e-2, true);
+  EXPECT_GT(best.damping, 1e-2);
+  EXPECT_GE(Explained(held_out, best),
+            Explained(held_out, SolveLeastSquares(fitted, 1e-2, true)));
+  const Moments noise = MomentsOf(few.x, RandomTensor({40, 4}, &random));
+  const Moments other = MomentsOf(many.x, RandomTensor({400, 4}, &random));
+  const RepairResult none = SolveByHeldOut(noise, other, 1e-4, true);
+  EXPECT_GE(Explained(other, none), 0);
+  EXPECT_LT(none.weight_change.abs().max().item<double>(), 0.2);
+}
+
 }  // namespace
 }  // namespace coppice

@@ -5,6 +5,7 @@
 
 #include "calibrate/samples_testing.h"
 #include "model/device.h"
+#include "model/forward.h"
 #include "shrink/shrink.h"
 
 namespace coppice {
@@ -251,6 +252,49 @@ TEST(WithTensors, KeepsTheDtypeOfTheFile) {
   EXPECT_EQ(changed.tensors.at(name).scalar_type(), at::kHalf);
   EXPECT_EQ(MaxDifference(changed.tensors.at(name), at::full({16}, 0.5)), 0);
   EXPECT_THROW(WithTensors(half, {{name, at::zeros({15})}}), InternalError);
+}
+
+// What is aligned reads more of what the dense model reads; the repair starts from better inputs.
+TEST(Tune, AlignmentBringsTheOutputsNearer) {
+  for (const std::string name : {"bert-classification", "mpnet-question-answering"}) {
+    SCOPED_TRACE(name);
+    const Case one(name);
+    const double plain = one.DistanceAfter({.tokens_per_input = 1});
+    const double aligned = one.DistanceAfter({.align = true, .tokens_per_input = 1});
+    EXPECT_LT(aligned, plain);
+  }
+}
+
+TEST(Tune, AlignmentChangesNothingWhereNothingWasCut) {
+  const Case one("bert-classification");
+  const TuneResult result = one.Repaired(one.model, {.align = true, .tokens_per_input = 1});
+  for (const auto& [name, value] : result.tensors)
+    EXPECT_LT(MaxDifference(value, one.model.tensors.at(name).to(at::kFloat)), 1e-4) << name;
+  EXPECT_GT(result.tensors.size(), 8u);
+}
+
+TEST(Tune, MeasuresTheDivergenceOnHeldOutSamples) {
+  for (const std::string name : {"bert-classification", "distilbert-regression", "roberta-base",
+                                 "mpnet-question-answering"}) {
+    SCOPED_TRACE(name);
+    const Case one(name);
+    const Samples held_out = RandomSamples(one.model.spec, 40, 9);
+    const Model pruned = one.Pruned();
+    for (const Target target : {Target::kDrift, Target::kOwn}) {
+      const TuneResult result =
+          Tune(one.dense, pruned, {one.samples, held_out}, {.target = target}, kQuiet);
+      ASSERT_TRUE(result.held_out.has_value());
+      const Network net = Bind(WithTensors(pruned, result.tensors), {});
+      Divergence expected;
+      for (const Batch& batch : MakeBatches(held_out, net.spec, 300, at::kCPU)) {
+        expected.Add(DivergenceOf(net.spec.task, Forward(one.dense, batch), Forward(net, batch),
+                                  batch));
+      }
+      EXPECT_NEAR(result.held_out->mean(), expected.mean(), 1e-5 + 1e-3 * expected.mean());
+      EXPECT_EQ(result.held_out->count, expected.count);
+      for (const TuneRecord& record : result.records) EXPECT_GE(record.held_out.value_or(-1), 0);
+    }
+  }
 }
 
 }  // namespace

@@ -1,0 +1,95 @@
+// The default method from folder to folder: what it tries, what it keeps, and its data.
+#include "pipeline/obs.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "pipeline/pipeline_testing.h"
+
+namespace coppice {
+namespace {
+
+class ObsTest : public PipelineTest {
+ protected:
+  PruneOptions Options(const std::string& model, double keep) {
+    PruneOptions options;
+    options.model = TinyFolder(model);
+    options.data = {{DataFor(model)}};
+    options.out = folder_.path() / "out";
+    options.replace = true;
+    options.keep = keep;
+    options.samples = 24;
+    options.dtype = "float32";
+    options.device = "cpu";
+    options.threads = 1;
+    return options;
+  }
+};
+
+TEST_F(ObsTest, KeepsTheTrialThatIsNearestToTheDenseModel) {
+  for (const std::string name : {"bert-classification", "distilbert-regression", "roberta-base",
+                                 "mpnet-question-answering"}) {
+    SCOPED_TRACE(name);
+    const PruneReport report = Prune(Options(name, 0.6), kQuiet);
+    EXPECT_LE(report.kept, 0.6);
+    ASSERT_EQ(report.trials.size(), 3u);  // two allocations, and the better without alignment
+    EXPECT_EQ(report.trials[0].plan, "levels");
+    EXPECT_EQ(report.trials[1].plan, "fisher");
+    EXPECT_NE(report.trials[2].align, report.trials[1].align);
+    const auto best = std::min_element(report.trials.begin(), report.trials.end(),
+                                       [](const Trial& a, const Trial& b) {
+                                         return a.divergence.mean() < b.divergence.mean();
+                                       });
+    for (const Trial& trial : report.trials) EXPECT_EQ(trial.chosen, &trial == &*best);
+    EXPECT_EQ(report.held_out, 3);
+    ASSERT_TRUE(report.held_out_divergence.has_value());
+  }
+}
+
+TEST_F(ObsTest, OneChoiceNeedsNoTrial) {
+  PruneOptions options = Options("bert-classification", 0.5);
+  options.allocation = "levels";
+  options.align = "no";
+  const PruneReport report = Prune(options, kQuiet);
+  EXPECT_TRUE(report.trials.empty());
+  for (const TuneRecord& record : report.repairs) EXPECT_FALSE(record.aligned.has_value());
+}
+
+TEST_F(ObsTest, FewExamplesWork) {
+  PruneOptions options = Options("bert-classification", 0.5);
+  for (const int64_t samples : {1, 2}) {
+    options.samples = samples;
+    EXPECT_LE(Prune(options, kQuiet).kept, 0.5);
+  }
+}
+
+TEST_F(ObsTest, SeveralFilesGiveTheirShares) {
+  PruneOptions options = Options("bert-classification", 0.5);
+  const std::filesystem::path other = Write("other.jsonl", [] {
+    std::string text;
+    for (int i = 0; i < 40; ++i)
+      text += fmt::format("{{\"text\": \"The dog number {}.\", \"label\": 1}}\n", i);
+    return text;
+  }());
+  options.data.push_back({other, 3});
+  options.samples = 16;
+  const PruneReport report = Prune(options, kQuiet);
+  EXPECT_EQ(report.samples + report.held_out, 18);  // a quarter of one, three of the other
+  EXPECT_FALSE(report.data_sha256.empty());
+}
+
+TEST_F(ObsTest, BadDataPartsAreRefused) {
+  for (const std::string text : {"a.txt=0", "a.txt=-1", "a.txt=x", "a.txt="})
+    ExpectError(ExitCode::kUsage, {"weight", text}, [&] { ParseDataPart(text); });
+  EXPECT_DOUBLE_EQ(ParseDataPart("a.txt=0.25").weight, 0.25);
+  EXPECT_EQ(ParseDataPart("a.txt=0.25").file, "a.txt");
+  const std::filesystem::path odd = Write("x=1", "The cat sat.");
+  EXPECT_EQ(ParseDataPart(odd.string()).file, odd);
+  PruneOptions options = Options("bert-classification", 0.5);
+  options.data = {{kSelf}};
+  ExpectError(ExitCode::kUsage, {"--data self"}, [&] { Prune(options, kQuiet); });
+}
+
+}  // namespace
+}  // namespace coppice

@@ -1,0 +1,132 @@
+// The sweep against the objective written out: every level's loss is that of the refit which drops
+// its units.
+#include "score/obs_curve.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numeric>
+
+#include "model/model_testing.h"
+
+namespace coppice {
+namespace {
+
+constexpr double kDamping = 1e-2;
+
+// A sub-layer of `units` units of `width` inputs, correlated, with a metric that is far from round.
+struct Problem {
+  Problem(int64_t units, int64_t width, uint64_t seed, double extreme = 1) : width_of_unit(width) {
+    Random random(seed);
+    const int64_t inputs = units * width, outputs = 6;
+    const at::Tensor mix = RandomTensor({inputs, inputs}, &random) / std::sqrt(double(inputs));
+    x = at::mm(RandomTensor({400, inputs}, &random), mix) + 0.3;
+    x.select(1, 0).mul_(extreme);
+    weight = RandomTensor({inputs, outputs}, &random);
+    g = at::mm(RandomTensor({400, outputs}, &random), RandomTensor({outputs, outputs}, &random));
+    curvature.positions = 40;
+    curvature.Add(x, g);
+  }
+  // tr(G E'A E) / 2 / positions of the best refit without `dropped`, A damped as in the sweep.
+  double LossWithout(const std::vector<int64_t>& kept, bool centred) const {
+    const at::Tensor x64 = x.to(at::kDouble);
+    const at::Tensor from = centred ? x64 - x64.mean(0, true) : x64;
+    at::Tensor a = at::mm(from.t(), from);
+    a.diagonal().add_(kDamping * a.diagonal().mean());
+    const at::Tensor metric = at::mm(g.to(at::kDouble).t(), g.to(at::kDouble)) / 400;
+    const at::Tensor w = weight.to(at::kDouble);
+    std::vector<int64_t> rows;
+    for (const int64_t unit : kept) {
+      for (int64_t k = 0; k < width_of_unit; ++k) rows.push_back(unit * width_of_unit + k);
+    }
+    at::Tensor error = w.clone();
+    if (!rows.empty()) {
+      const at::Tensor index = at::tensor(rows, at::kLong);
+      const at::Tensor block = a.index_select(0, index).index_select(1, index);
+      const at::Tensor fit = at::linalg_solve(block, at::mm(a.index_select(0, index), w));
+      error.index_add_(0, index, -fit);
+    }
+    const at::Tensor cost = at::mm(metric, at::mm(error.t(), at::mm(a, error))).trace() / 2;
+    return cost.item<double>() / 40;
+  }
+  int64_t width_of_unit;
+  at::Tensor x, weight, g;
+  Curvature curvature;
+};
+
+TEST(ObsCurve, EveryWidthCostsWhatItsRefitCosts) {
+  for (const bool centred : {true, false}) {
+    const Problem p(40, 1, 1);
+    const ObsCurve curve =
+        MakeObsCurve(p.curvature, p.weight, 1, {.damping = kDamping, .block = 4, .fit_bias = centred});
+    ASSERT_EQ(curve.counts.size(), 11u);
+    EXPECT_EQ(curve.counts.front(), 0);
+    EXPECT_EQ(curve.counts.back(), 40);
+    for (size_t k = 0; k < curve.counts.size(); ++k) {
+      const double expected = p.LossWithout(KeptUnits(curve, curve.counts[k]), centred);
+      EXPECT_NEAR(curve.losses[k], expected, 1e-5 * curve.losses.front()) << curve.counts[k];
+    }
+  }
+}
+
+TEST(ObsCurve, OfHeadsToo) {
+  const Problem p(8, 3, 2);
+  const ObsCurve curve = MakeObsCurve(p.curvature, p.weight, 3, {.damping = kDamping, .enumerate = 0});
+  ASSERT_EQ(curve.counts.size(), 9u);
+  EXPECT_TRUE(curve.sets.empty());
+  for (size_t k = 0; k < curve.counts.size(); ++k) {
+    const double expected = p.LossWithout(KeptUnits(curve, curve.counts[k]), true);
+    EXPECT_NEAR(curve.losses[k], expected, 1e-5 * curve.losses.front());
+  }
+}
+
+TEST(ObsCurve, TriesAllSetsOfFewUnits) {
+  const Problem p(5, 3, 3);
+  const ObsCurve curve = MakeObsCurve(p.curvature, p.weight, 3, {.damping = kDamping});
+  ASSERT_EQ(curve.sets.size(), 6u);
+  std::vector<double> best(6, INFINITY);
+  for (unsigned set = 0; set < 32; ++set) {
+    std::vector<int64_t> kept;
+    for (int64_t unit = 0; unit < 5; ++unit) {
+      if (set >> unit & 1) kept.push_back(unit);
+    }
+    best[kept.size()] = std::min(best[kept.size()], p.LossWithout(kept, true));
+  }
+  for (size_t k = 0; k < 6; ++k) EXPECT_NEAR(curve.losses[k], best[k], 1e-5 * best[0]);
+}
+
+// Such channels are there in trained models, and once made the sweep's matrix indefinite.
+TEST(ObsCurve, SurvivesAChannelOfExtremeEnergy) {
+  const Problem p(64, 1, 4, 1e5);
+  const ObsCurve curve = MakeObsCurve(p.curvature, p.weight, 1, {.damping = kDamping, .block = 3});
+  for (size_t k = 1; k < curve.losses.size(); ++k) {
+    EXPECT_TRUE(std::isfinite(curve.losses[k]));
+    EXPECT_LE(curve.losses[k], curve.losses[k - 1]);
+  }
+  EXPECT_EQ(curve.order.back(), 0);  // what matters most leaves last
+}
+
+TEST(ObsCurve, TheMetricDecidesWhoLeaves) {
+  Random random(5);
+  const at::Tensor x = RandomTensor({300, 2}, &random);
+  const at::Tensor weight = at::tensor({10.0F, 0.0F, 0.0F, 1.0F}).view({2, 2});
+  for (const auto& [first, second, expected] : {std::tuple{1.0F, 1.0F, 1}, {0.01F, 1.0F, 0}}) {
+    Curvature curvature;
+    curvature.positions = 1;
+    curvature.Add(x, RandomTensor({300, 2}, &random) * at::tensor({first, second}));
+    const ObsCurve curve = MakeObsCurve(curvature, weight, 1, {.block = 1});
+    EXPECT_EQ(curve.order.front(), expected) << first;
+  }
+}
+
+TEST(ObsCurve, BetweenLevelsOnAStraightLine) {
+  const ObsCurve curve = {{0, 4, 8}, {6, 2, 0}, {7, 0, 3, 1, 6, 2, 5, 4}, {}};
+  EXPECT_DOUBLE_EQ(LossAt(curve, 0), 6);
+  EXPECT_DOUBLE_EQ(LossAt(curve, 1), 5);
+  EXPECT_DOUBLE_EQ(LossAt(curve, 6), 1);
+  EXPECT_EQ(KeptUnits(curve, 3), (std::vector<int64_t>{2, 4, 5}));
+  EXPECT_TRUE(KeptUnits(curve, 0).empty());
+}
+
+}  // namespace
+}  // namespace coppice
