@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "core/error.h"
 #include "pipeline/select.h"
@@ -60,13 +61,20 @@ double ScaleCurve(const std::vector<int64_t>& counts, const std::vector<double>&
   return scale;
 }
 
-// The first `count` of the held-out samples.
-Samples Few(const Samples& samples, size_t count) {
+// What levels are measured on: the first of the held-out samples, of a language model two stretches
+// of text. Each costs half a forward pass a level.
+Samples MeasuredSamples(const Samples& held_out, bool language) {
+  constexpr size_t kSamples = 128, kTexts = 2, kTextTokens = 512;
   Samples few;
-  few.labelled = samples.labelled;
-  few.samples.assign(samples.samples.begin(),
-                     samples.samples.begin() +
-                         static_cast<std::ptrdiff_t>(std::min(count, samples.samples.size())));
+  few.labelled = held_out.labelled;
+  for (const Sample& sample : held_out.samples) {
+    if (few.samples.size() == (language ? kTexts : kSamples)) break;
+    few.samples.push_back(sample);
+    Encoding& encoding = few.samples.back().encoding;
+    if (!language || encoding.ids.size() <= kTextTokens) continue;
+    encoding.ids.resize(kTextTokens);
+    encoding.type_ids.resize(kTextTokens);
+  }
   return few;
 }
 
@@ -88,7 +96,7 @@ void Calibrate(const Network& dense, const Samples& held_out,
   }
   const bool language = dense.spec.task == Task::kLanguageModel;
   std::vector<std::vector<double>> measured = MeasureReplacements(
-      dense, Few(held_out, language ? 2 : 128), replacements, console);
+      dense, MeasuredSamples(held_out, language), replacements, console);
   double floor = 0;
   if (!measured.empty() && !measured[0].empty()) {
     floor = std::max(0.0, measured[0].back());
@@ -154,14 +162,16 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
   report->calibration_loss = gradients.mean_loss;
   ObsScores scores;
   scores.fisher = FisherScores(gradients.rows);
-  Progress progress(console, "sweep", static_cast<int64_t>(dense.sub_layers.size()));
+  std::optional<Progress> progress(std::in_place, console, "sweep",
+                                   static_cast<int64_t>(dense.sub_layers.size()));
   for (size_t i = 0; i < dense.sub_layers.size(); ++i) {
     const SubLayer& sub = dense.sub_layers[i];
     scores.curves.push_back(MakeObsCurve(
         gradients.curvatures[i], ProjectionOf(model, i), sub.width,
         {.damping = kDamping, .fit_bias = sub.out.bias.defined()}));
-    progress.Step();
+    progress->Step();
   }
+  progress.reset();
   if (!options.measured.empty() && !samples.held_out.samples.empty())
     Calibrate(dense, samples.held_out, gradients.curvatures, options, console, &scores);
   return scores;
