@@ -42,8 +42,7 @@ TEST(TakeEvery, SplitsWithoutLoss) {
 
 TEST(SelfText, IsTheSameForTheSameSeed) {
   UseThreads(1);
-  const Network net =
-      Bind(LoadModel(SourceDir() / "testdata" / "tiny-decoders" / "llama2"), {});
+  const Network net = Bind(LoadModel(SourceDir() / "testdata" / "tiny-decoders" / "llama2"), {});
   const Console quiet(true);
   const Samples a = DrawSelfText(net, 3, 12, 1, quiet), b = DrawSelfText(net, 3, 12, 1, quiet);
   const Samples other = DrawSelfText(net, 3, 12, 2, quiet);

@@ -81,7 +81,7 @@ LanguageModelPair RunLanguageModelPair(const Network& first, const Network& seco
     const at::Tensor b = Forward(second, batch);
     Keep(NextTokenLogProbabilities(a, batch), samples, batch, &pair.first);
     Keep(NextTokenLogProbabilities(b, batch), samples, batch, &pair.second);
-    AddRows(a.flatten(0, 1), b.flatten(0, 1), &sums);
+    AddRows(RealRows(batch, a), RealRows(batch, b), &sums);
     progress.Step(batch.rows());
   }
   const double tokens = std::max(1.0, sums.tokens);

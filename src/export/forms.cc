@@ -36,10 +36,10 @@ const std::vector<Form>& Forms() {
       {.name = "gguf",
        .file = "model.gguf",
        .require = RequireGgufForm,
-       .write = [](const Model& model, const FormOptions& options,
-                   const Path& folder) {
-         WriteGgufModel(model, options.gguf_type, folder, options.vocabulary);
-       }},
+       .write =
+           [](const Model& model, const FormOptions& options, const Path& folder) {
+             WriteGgufModel(model, options.gguf_type, folder, options.vocabulary);
+           }},
       {.name = "onnx",
        .file = "model.onnx",
        .require = [](const Model& model, const FormOptions&) { RequireOnnxForm(model); },

@@ -10,16 +10,19 @@ double KullbackLeibler(const at::Tensor& reference, const at::Tensor& output) {
   const at::Tensor p = at::log_softmax(reference, -1);
   const at::Tensor q = at::log_softmax(output, -1);
   // Padding has logits of -inf in both: no probability, no part.
-  return at::where(p.isfinite(), p.exp() * (p - q), at::zeros_like(p)).sum(at::kDouble).item<double>();
+  return at::where(p.isfinite(), p.exp() * (p - q), at::zeros_like(p))
+      .sum(at::kDouble)
+      .item<double>();
 }
 
 Divergence OfTokens(const at::Tensor& reference, const at::Tensor& output, const Batch& batch) {
-  constexpr int64_t kRows = 256;  // distributions over the vocabulary at one time
+  constexpr int64_t kRows = 256;                    // distributions over the vocabulary at one time
   const at::Tensor a = RealRows(batch, reference);  // (M, V)
   const at::Tensor b = RealRows(batch, output);
   Divergence result;
   for (int64_t begin = 0; begin < a.size(0); begin += kRows) {
-    result.sum += KullbackLeibler(a.slice(0, begin, begin + kRows), b.slice(0, begin, begin + kRows));
+    result.sum +=
+        KullbackLeibler(a.slice(0, begin, begin + kRows), b.slice(0, begin, begin + kRows));
   }
   result.count = static_cast<double>(a.size(0));
   return result;

@@ -30,10 +30,10 @@ std::vector<int64_t> CountsOf(const std::vector<DataPart>& parts, int64_t count)
 
 Samples DrawSelf(const Network& net, const DrawOptions& options, const Console& console) {
   if (net.spec.task != Task::kLanguageModel) {
-    ThrowUsage({.what = fmt::format("a model of {} cannot draw its own examples",
-                                    TaskName(net.spec.task)),
-                .where = "--data self",
-                .hint = "give a file of examples"});
+    ThrowUsage(
+        {.what = fmt::format("a model of {} cannot draw its own examples", TaskName(net.spec.task)),
+         .where = "--data self",
+         .hint = "give a file of examples"});
   }
   const int64_t length =
       std::min(options.max_length > 0 ? options.max_length : kTextWindow, net.spec.max_tokens);

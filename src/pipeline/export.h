@@ -13,12 +13,12 @@ namespace coppice {
 
 struct ExportOptions {
   std::filesystem::path model;
-  std::filesystem::path out;       // a folder
-  std::vector<std::string> forms;  // "hf", "gguf", "onnx"
-  bool replace = false;            // --force
-  std::string gguf_type = "f16";   // of the matrices in a GGUF file
+  std::filesystem::path out;         // a folder
+  std::vector<std::string> forms;    // "hf", "gguf", "onnx"
+  bool replace = false;              // --force
+  std::string gguf_type = "f16";     // of the matrices in a GGUF file
   std::filesystem::path vocabulary;  // of a GGUF file: another's; empty: the model's own
-  bool plain = false;              // ONNX: standard operators only
+  bool plain = false;                // ONNX: standard operators only
   int threads = 0;
 };
 

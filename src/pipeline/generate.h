@@ -13,12 +13,12 @@
 namespace coppice {
 
 struct GenerateOptions {
-  std::filesystem::path model;
-  std::filesystem::path out;                    // a .safetensors file
-  bool replace = false;                         // --force
-  std::optional<std::vector<int64_t>> classes;  // all without it
+  std::filesystem::path model = {};
+  std::filesystem::path out = {};                    // a .safetensors file
+  bool replace = false;                              // --force
+  std::optional<std::vector<int64_t>> classes = {};  // all without it
   int64_t per_class = 1;
-  ImageSampling sampling;
+  ImageSampling sampling = {};
   uint64_t seed = 0;
   std::string device = "auto";
   std::string dtype = "auto";

@@ -92,11 +92,13 @@ void Calibrate(const Network& dense, const Samples& held_out,
       replacements[i].push_back(
           Refit(curvatures[i], sub, KeptUnits(scores->curves[i], kept), kDamping));
     // An unchanged sub-layer: what is measured of nothing.
-    if (i == 0) replacements[i].push_back(Refit(curvatures[i], sub, KeptUnits(scores->curves[i], sub.units), kDamping));
+    if (i == 0)
+      replacements[i].push_back(
+          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], sub.units), kDamping));
   }
   const bool language = dense.spec.task == Task::kLanguageModel;
-  std::vector<std::vector<double>> measured = MeasureReplacements(
-      dense, MeasuredSamples(held_out, language), replacements, console);
+  std::vector<std::vector<double>> measured =
+      MeasureReplacements(dense, MeasuredSamples(held_out, language), replacements, console);
   double floor = 0;
   if (!measured.empty() && !measured[0].empty()) {
     floor = std::max(0.0, measured[0].back());
@@ -166,9 +168,9 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
                                    static_cast<int64_t>(dense.sub_layers.size()));
   for (size_t i = 0; i < dense.sub_layers.size(); ++i) {
     const SubLayer& sub = dense.sub_layers[i];
-    scores.curves.push_back(MakeObsCurve(
-        gradients.curvatures[i], ProjectionOf(model, i), sub.width,
-        {.damping = kDamping, .fit_bias = sub.out.bias.defined()}));
+    scores.curves.push_back(
+        MakeObsCurve(gradients.curvatures[i], ProjectionOf(model, i), sub.width,
+                     {.damping = kDamping, .fit_bias = sub.out.bias.defined()}));
     progress->Step();
   }
   progress.reset();
@@ -178,8 +180,8 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
 }
 
 std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,
-                                  const CostTable& costs, int64_t limit,
-                                  const SearchLimits& limits, const PruneOptions& options) {
+                                  const CostTable& costs, int64_t limit, const SearchLimits& limits,
+                                  const PruneOptions& options) {
   std::vector<ObsPlan> plans;
   const auto wanted = [&](const char* name) {
     return options.allocation == "best" || options.allocation == name;

@@ -33,14 +33,14 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
 
 // A plan that competes.
 struct ObsPlan {
-  std::string name;    // "levels" or "fisher"
+  std::string name;  // "levels" or "fisher"
   Plan plan;
-  double loss = 0;     // predicted, nats
+  double loss = 0;  // predicted, nats
 };
 
 // Throws Error (kBudget) when nothing fits.
 std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,
-                                  const CostTable& costs, int64_t limit,
-                                  const SearchLimits& limits, const PruneOptions& options);
+                                  const CostTable& costs, int64_t limit, const SearchLimits& limits,
+                                  const PruneOptions& options);
 
 }  // namespace coppice

@@ -37,10 +37,9 @@ TEST_F(ObsTest, KeepsTheTrialThatIsNearestToTheDenseModel) {
     EXPECT_EQ(report.trials[0].plan, "levels");
     EXPECT_EQ(report.trials[1].plan, "fisher");
     EXPECT_NE(report.trials[2].align, report.trials[1].align);
-    const auto best = std::min_element(report.trials.begin(), report.trials.end(),
-                                       [](const Trial& a, const Trial& b) {
-                                         return a.divergence.mean() < b.divergence.mean();
-                                       });
+    const auto best = std::min_element(
+        report.trials.begin(), report.trials.end(),
+        [](const Trial& a, const Trial& b) { return a.divergence.mean() < b.divergence.mean(); });
     for (const Trial& trial : report.trials) EXPECT_EQ(trial.chosen, &trial == &*best);
     EXPECT_EQ(report.held_out, 3);
     ASSERT_TRUE(report.held_out_divergence.has_value());

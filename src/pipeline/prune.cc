@@ -15,6 +15,7 @@
 #include "export/gguf.h"
 #include "load/strict_json.h"
 #include "model/device.h"
+#include "pipeline/contest.h"
 #include "pipeline/obs.h"
 #include "pipeline/select.h"
 #include "pipeline/source.h"
@@ -42,7 +43,9 @@ void CheckOptions(const PruneOptions& options) {
   }
   if (options.samples && *options.samples < 1)
     ThrowUsage({.what = "bad value", .where = "--samples", .expected = "1 or more"});
-  if (options.data.empty()) {
+  const bool unnamed = std::any_of(options.data.begin(), options.data.end(),
+                                   [](const DataPart& part) { return part.file.empty(); });
+  if (options.data.empty() || unnamed) {
     ThrowUsage({.what = "calibration examples are missing", .hint = "give them with --data FILE"});
   }
   if (options.as_published && !method.published) {
@@ -137,91 +140,26 @@ Model RepairModel(const Model& model, const Network& dense, const Scored& scored
   return WithRepair(shrunk, Tune(teacher, shrunk, samples, tune, console), console, report);
 }
 
-// One way to repair one plan, and what it comes to.
-struct Entry {
-  const ObsPlan* plan = nullptr;
-  TuneOptions tune;
-};
-
-struct Repaired {
-  Model shrunk;
-  TuneResult result;
-};
-
-Repaired RepairEntry(const Model& model, const Network& dense, const FitSamples& samples,
-                     const Entry& entry, const Console& console) {
-  Repaired repaired;
-  repaired.shrunk = Shrink(model, entry.plan->plan);
-  repaired.result = Tune(dense, repaired.shrunk, samples, entry.tune, console);
-  return repaired;
-}
-
-// Repairs what competes on a part of the samples and measures it on the held-out ones; the nearest
-// to the dense model stays. First the plans, then what can be done to the best of them.
-struct Contest {
-  const Model& model;
-  const Network& dense;
-  const FitSamples& samples;
-  const Console& console;
-  std::vector<Trial>* trials;
-  Entry best;
-
-  void Try(const Entry& entry) {
-    const Repaired repaired = RepairEntry(model, dense, samples, entry, console);
-    const Divergence divergence = repaired.result.held_out.value_or(Divergence{});
-    console.Note(fmt::format("  widths by {}, target {}{}: {:.5f} nats on held-out samples",
-                             entry.plan->name, TargetName(entry.tune.target),
-                             entry.tune.align ? ", aligned" : "", divergence.mean()));
-    const auto chosen = std::find_if(trials->begin(), trials->end(),
-                                     [](const Trial& trial) { return trial.chosen; });
-    const bool better = chosen == trials->end() || divergence.mean() < chosen->divergence.mean();
-    if (better) {
-      best = entry;
-      if (chosen != trials->end()) chosen->chosen = false;
-    }
-    trials->push_back({entry.plan->name, TargetName(entry.tune.target), entry.tune.align,
-                       entry.plan->loss, divergence, better});
-  }
-};
-
-// A share of the samples, for trials; all where they are few.
-Samples TrialSamples(const Samples& samples) {
-  constexpr int64_t kShare = 4, kFewTokens = 8192;
-  Samples rest = samples;
-  if (samples.tokens() < kShare * kFewTokens) return rest;
-  return TakeEvery(kShare, &rest);
-}
-
-Entry ChooseEntry(const Model& model, const Network& dense, const FitSamples& samples,
-                  const std::vector<ObsPlan>& plans, const PruneOptions& options,
-                  const Console& console, PruneReport* report) {
-  TuneOptions tune = RepairOptions(model, options);
-  tune.align = options.align != "no";
-  const bool choose_align = options.align == "best";
-  if (samples.held_out.samples.empty() || (plans.size() == 1 && !choose_align)) {
-    return {&plans.front(), tune};
-  }
-  const Samples part = TrialSamples(samples.fitted);
-  Contest contest{model, dense, {part, samples.held_out}, console, &report->trials, {}};
-  for (const ObsPlan& plan : plans) contest.Try({&plan, tune});
-  if (choose_align) {
-    Entry other = contest.best;
-    other.tune.align = !other.tune.align;
-    contest.Try(other);
-  }
-  return contest.best;
+Plan ReadPlan(const std::filesystem::path& file) {
+  constexpr JsonLimits kLimits = {.depth = 16, .values = 1000000};
+  return PlanFromJson(
+      ParseStrictJson<nlohmann::ordered_json>(ReadFile(file), file, "plan", kLimits),
+      file.string());
 }
 
 Model PruneByObs(const Model& model, const Network& dense, const FitSamples& samples,
                  const CostTable& costs, const PruneOptions& options, const Console& console,
                  PruneReport* report) {
   std::vector<ObsPlan> plans;
-  ObsScores scores;
-  {
-    const StageClock clock(&report->seconds.score);
-    scores = MakeObsScores(model, dense, samples, options, console, report);
-  }
-  {
+  if (!options.plan.empty()) {
+    plans = {{"plan", ReadPlan(options.plan), 0}};
+    ValidatePlan(plans[0].plan, UnitCounts(model.spec), options.plan.string());
+  } else {
+    ObsScores scores;
+    {
+      const StageClock clock(&report->seconds.score);
+      scores = MakeObsScores(model, dense, samples, options, console, report);
+    }
     const StageClock clock(&report->seconds.search);
     plans = MakeObsPlans(model.spec, scores, costs, BudgetLimit(costs, options.keep),
                          LimitsOf(model.spec, options.channel_multiple), options);
@@ -233,14 +171,10 @@ Model PruneByObs(const Model& model, const Network& dense, const FitSamples& sam
     report->plan = plans.front().plan;
     return Shrink(model, report->plan);
   }
-  const Entry entry = ChooseEntry(model, dense, samples, plans, options, console, report);
-  report->plan = entry.plan->plan;
-  const Repaired repaired = RepairEntry(model, dense, samples, entry, console);
-  report->held_out_divergence = repaired.result.held_out;
+  const Repaired repaired =
+      RunContest(model, dense, samples, plans, tune, options.align, console, report);
   return WithRepair(repaired.shrunk, repaired.result, console, report);
 }
-
-Plan ReadPlan(const std::filesystem::path& file);
 
 // Scores, then one search, then one repair.
 Model PruneInSteps(const Model& model, const Network& dense, const FitSamples& samples,
@@ -267,13 +201,6 @@ Model PruneInSteps(const Model& model, const Network& dense, const FitSamples& s
   }
   const StageClock clock(&seconds.tune);
   return RepairModel(model, dense, scored, costs, samples, shrunk, options, console, report);
-}
-
-Plan ReadPlan(const std::filesystem::path& file) {
-  constexpr JsonLimits kLimits = {.depth = 16, .values = 1000000};
-  return PlanFromJson(
-      ParseStrictJson<nlohmann::ordered_json>(ReadFile(file), file, "plan", kLimits),
-      file.string());
 }
 
 std::optional<Metric> Measure(const Model& model, const Evaluation& evaluation,
@@ -351,12 +278,13 @@ void ReadExamples(const Model& model, const Network& dense,
     evaluation->samples =
         DrawSamples(model.spec, *tokenizer, evaluation->dataset, {}, /*need_labels=*/true);
   }
-  const double seen = std::max(SeenShare(*samples, evaluation->samples),
-                               SeenShare(*held_out, evaluation->samples));
+  const double seen =
+      std::max(SeenShare(*samples, evaluation->samples), SeenShare(*held_out, evaluation->samples));
   if (seen > 0) {
-    console.Warn(fmt::format("{:.1f} % of the samples of {} were seen in calibration: its figures "
-                             "flatter the pruned model",
-                             100 * seen, options.eval.string()));
+    console.Warn(
+        fmt::format("{:.1f} % of the samples of {} were seen in calibration: its figures "
+                    "flatter the pruned model",
+                    100 * seen, options.eval.string()));
   }
 }
 
@@ -423,7 +351,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   }
   const CostTable costs = MakeCostTable(model, options.budget, options.scope, report.tokens);
   const FitSamples fit{samples, held_out};
-  const Model pruned = options.method == "obs" && options.plan.empty()
+  const Model pruned = options.method == "obs"
                            ? PruneByObs(model, dense, fit, costs, options, console, &report)
                            : PruneInSteps(model, dense, fit, costs, options, console, &report);
   report.kept = static_cast<double>(costs.Of(report.plan)) / static_cast<double>(costs.Dense());

@@ -14,9 +14,9 @@
 #include "core/plan.h"
 #include "eval/evaluate.h"
 #include "model/cost.h"
-#include "pipeline/proof.h"
 #include "pipeline/calibration_data.h"
 #include "pipeline/image_data.h"
+#include "pipeline/proof.h"
 #include "tune/tune.h"
 
 namespace coppice {
@@ -95,7 +95,7 @@ struct PruneReport {
   std::vector<Trial> trials;
   std::optional<Divergence> held_out_divergence;  // of the pruned model
   int64_t held_out = 0;                           // samples that choices are made by
-  bool images = false;  // a model of images
+  bool images = false;                            // a model of images
   int64_t samples = 0, calibration_tokens = 0, swaps = 0;
   bool sampled_labels = false;
   double calibration_loss = 0;

@@ -83,7 +83,7 @@ TEST_F(PruneTest, WritesAModelFolderAndItsRecord) {
   EXPECT_EQ(record["budget"]["asked"], 0.5);
   EXPECT_EQ(record["budget"]["got"], report.kept);
   EXPECT_EQ(record["options"]["seed"], 0);
-  EXPECT_EQ(record["scores"]["labels"], "data");
+  EXPECT_EQ(record["scores"]["labels"], "model");  // probes
   EXPECT_EQ(record["sha256"]["data"], Sha256HexOfFile(folder_.path() / "data.jsonl"));
   EXPECT_EQ(record["sha256"]["model"],
             Sha256HexOfFile(TinyFolder("bert-classification") / "model.safetensors"));
@@ -99,6 +99,7 @@ TEST_F(PruneTest, WritesAndProvesEveryFormThatIsAskedFor) {
   for (const std::string name : kModels) {
     SCOPED_TRACE(name);
     PruneOptions options = Options(name, 0.5);
+    options.method = "fisher";
     options.forms = {"hf", "onnx"};
     options.replace = true;
     const PruneReport report = Prune(options, kQuiet);
@@ -137,12 +138,14 @@ TEST_F(PruneTest, DrawsLabelsWhereTheDataHasNone) {
   for (const std::string name : {"bert-classification", "distilbert-regression", "roberta-base"}) {
     SCOPED_TRACE(name);
     PruneOptions options = Options(name, 0.5);
-    options.data = {{Write("plain.jsonl", "{\"text\": \"The cat sat.\"}\n{\"text\": \"A dog ran!\"}\n")}};
+    options.data = {
+        {Write("plain.jsonl", "{\"text\": \"The cat sat.\"}\n{\"text\": \"A dog ran!\"}\n")}};
     options.replace = true;
     EXPECT_TRUE(Prune(options, kQuiet).sampled_labels);
     EXPECT_EQ(ReadJson(options.out / "coppice.json")["scores"]["labels"], "model");
   }
   PruneOptions paragraphs = Options("bert-classification", 0.5);
+  paragraphs.method = "fisher";  // holds no samples out
   paragraphs.data = {{Write("plain.txt", "The cat sat.\nOn it.\n\nThe dog ran.\n\n\nWho saw?")}};
   paragraphs.replace = true;
   EXPECT_EQ(Prune(paragraphs, kQuiet).samples, 3);
@@ -170,6 +173,7 @@ TEST_F(PruneTest, RearrangesOnlyWhenAskedTo) {
   int64_t swaps = 0;
   const auto prune = [&](const std::string& model, bool rearrange) {
     PruneOptions options = Options(model, 0.5);
+    options.method = "fisher";
     options.replace = true;
     options.rearrange = rearrange;
     return Prune(options, kQuiet);
@@ -203,6 +207,7 @@ TEST_F(PruneTest, AsPublished) {
   for (const std::string name : kModels) {
     SCOPED_TRACE(name);
     PruneOptions options = Options(name, 0.7, "published-" + name);
+    options.method = "fisher";
     options.as_published = true;
     options.samples = 100;
     const PruneReport report = Prune(options, kQuiet);

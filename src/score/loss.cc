@@ -63,8 +63,8 @@ at::Tensor RandomSigns(const Batch& batch, int64_t count, uint64_t seed) {
 // L_kk = sqrt(p_k s_k+1 / s_k).
 at::Tensor SoftmaxProbe(const at::Tensor& logits, const at::Tensor& signs) {
   const at::Tensor p = at::softmax(logits.to(at::kDouble), 1);
-  const at::Tensor from = p.flip(1).cumsum(1).flip(1);                                // s_k
-  const at::Tensor after = at::constant_pad_nd(from.slice(1, 1), {0, 1});             // s_k+1
+  const at::Tensor from = p.flip(1).cumsum(1).flip(1);                     // s_k
+  const at::Tensor after = at::constant_pad_nd(from.slice(1, 1), {0, 1});  // s_k+1
   const at::Tensor tiny = at::full({}, 1e-300, p.options());
   const at::Tensor diagonal = (p * after / from.maximum(tiny)).sqrt();
   const at::Tensor below = (p / (from * after).maximum(tiny)).sqrt() * after.gt(0);
@@ -87,9 +87,11 @@ at::Tensor ProbeLosses(Task task, const at::Tensor& output, const Batch& batch, 
       const int64_t tokens = output.size(1);
       at::Tensor sum;
       for (const int64_t end : {0, 1}) {
-        const at::Tensor v = SoftmaxProbe(z.select(2, end), signs.slice(1, end * tokens, (end + 1) * tokens));
+        const at::Tensor v =
+            SoftmaxProbe(z.select(2, end), signs.slice(1, end * tokens, (end + 1) * tokens));
         const at::Tensor logits = output.select(2, end);
-        const at::Tensor part = at::where(logits.isfinite(), logits, at::zeros_like(logits)).mul(v).sum(1) / 2;
+        const at::Tensor part =
+            at::where(logits.isfinite(), logits, at::zeros_like(logits)).mul(v).sum(1) / 2;
         sum = sum.defined() ? sum + part : part;
       }
       return sum;

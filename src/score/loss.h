@@ -5,9 +5,9 @@
 // half the squared distance to a target. Drawing labels from the model's own predictive
 // distribution gives the true Fisher information (Kunstner et al. 2019): a class from the softmax;
 // for a regression value or an embedding the prediction plus unit Gaussian noise, whose gradient is
-// one random probe of the output's Jacobian. A fine-tuned model is nearly always sure of its answer,
-// so that few drawn labels have a gradient to speak of; ProbeLosses() has the same expectation
-// without that noise.
+// one random probe of the output's Jacobian. A fine-tuned model is nearly always sure of its
+// answer, so that few drawn labels have a gradient to speak of; ProbeLosses() has the same
+// expectation without that noise.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -47,7 +47,7 @@ State Start(const Curvature& curvature, const at::Tensor& weight, const ObsOptio
   const at::Tensor energy =
       gram.diagonal().clamp_min(std::numeric_limits<double>::min()).sqrt().unsqueeze(1);  // (I, 1)
   State state;
-  state.inverse = at::cholesky_inverse(FactorOf(gram / energy / energy.t(), 0));
+  state.inverse = at::cholesky_inverse(FactorOf(gram / energy / energy.t(), options.own_damping));
   state.weight = at::mm(weight.to(gram.device(), at::kDouble) * energy, metric);
   return state;
 }

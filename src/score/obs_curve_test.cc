@@ -33,6 +33,7 @@ struct Problem {
     const at::Tensor from = centred ? x64 - x64.mean(0, true) : x64;
     at::Tensor a = at::mm(from.t(), from);
     a.diagonal().add_(kDamping * a.diagonal().mean());
+    a.diagonal().mul_(1 + 1e-4);
     const at::Tensor metric = at::mm(g.to(at::kDouble).t(), g.to(at::kDouble)) / 400;
     const at::Tensor w = weight.to(at::kDouble);
     std::vector<int64_t> rows;
@@ -57,8 +58,8 @@ struct Problem {
 TEST(ObsCurve, EveryWidthCostsWhatItsRefitCosts) {
   for (const bool centred : {true, false}) {
     const Problem p(40, 1, 1);
-    const ObsCurve curve =
-        MakeObsCurve(p.curvature, p.weight, 1, {.damping = kDamping, .block = 4, .fit_bias = centred});
+    const ObsCurve curve = MakeObsCurve(p.curvature, p.weight, 1,
+                                        {.damping = kDamping, .block = 4, .fit_bias = centred});
     ASSERT_EQ(curve.counts.size(), 11u);
     EXPECT_EQ(curve.counts.front(), 0);
     EXPECT_EQ(curve.counts.back(), 40);
@@ -71,7 +72,8 @@ TEST(ObsCurve, EveryWidthCostsWhatItsRefitCosts) {
 
 TEST(ObsCurve, OfHeadsToo) {
   const Problem p(8, 3, 2);
-  const ObsCurve curve = MakeObsCurve(p.curvature, p.weight, 3, {.damping = kDamping, .enumerate = 0});
+  const ObsCurve curve =
+      MakeObsCurve(p.curvature, p.weight, 3, {.damping = kDamping, .enumerate = 0});
   ASSERT_EQ(curve.counts.size(), 9u);
   EXPECT_TRUE(curve.sets.empty());
   for (size_t k = 0; k < curve.counts.size(); ++k) {

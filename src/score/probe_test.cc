@@ -1,7 +1,6 @@
 // Probes: the second moment of their gradients is the Fisher information of the output.
-#include <gtest/gtest.h>
-
 #include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "model/model_testing.h"
@@ -53,7 +52,7 @@ TEST(Probe, OfManyClassesHasTheFisherInformationOnAverage) {
 
 TEST(Probe, OfAnswersIsAQuarterOfEitherEndsAndLeavesPaddingAlone) {
   at::Tensor logits = at::tensor({1.0F, 0.0F, -0.5F, 2.0F, 0.0F, 0.0F}).view({1, 3, 2});
-  logits[0][2].fill_(-INFINITY);  // padding
+  logits[0][2].fill_(-INFINITY);                                                       // padding
   const at::Tensor v = Probe(Task::kQuestionAnswering, logits, 3)[0].to(at::kDouble);  // (T, 2)
   EXPECT_EQ(v[2].abs().sum().item<double>(), 0);
   for (const int64_t end : {0, 1}) {

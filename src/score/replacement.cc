@@ -48,8 +48,7 @@ Replacement Refit(const Curvature& curvature, const SubLayer& dense,
   if (fit_bias) {
     const at::Tensor shift =
         at::mv(weight.t(), mean) - at::mv(refitted.t(), mean.index_select(0, result.inputs));
-    result.out.bias =
-        (dense.out.bias.to(at::kDouble) + shift).to(dense.out.bias.scalar_type());
+    result.out.bias = (dense.out.bias.to(at::kDouble) + shift).to(dense.out.bias.scalar_type());
   }
   return result;
 }
@@ -75,8 +74,7 @@ std::vector<std::vector<double>> MeasureReplacements(
       const at::Tensor inputs = UnitInputs(net, sub, hidden, context);
       for (size_t k = 0; k < replacements[i].size(); ++k) {
         const Replacement& one = replacements[i][k];
-        const at::Tensor branch =
-            Apply(one.out, inputs.index_select(2, one.inputs)).to(at::kFloat);
+        const at::Tensor branch = Apply(one.out, inputs.index_select(2, one.inputs)).to(at::kFloat);
         const at::Tensor output =
             Rest(net, i + 1, AddBranch(net, sub, hidden, branch), batch, context);
         sums[i][k].Add(DivergenceOf(net.spec.task, reference, output, batch));

@@ -23,8 +23,8 @@ struct Case {
     UseThreads(1);  // many wait for each other more than they help
     const bool none = net.spec.task == Task::kNone;
     gradients = ComputeMaskGradients(
-        net, samples, {.labels = none ? LabelSource::kModel : LabelSource::kProbe, .curvature = true},
-        kQuiet);
+        net, samples,
+        {.labels = none ? LabelSource::kModel : LabelSource::kProbe, .curvature = true}, kQuiet);
   }
   Network net;
   Samples samples;

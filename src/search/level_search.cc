@@ -42,7 +42,8 @@ void Fill(const std::vector<Levels>& table, int64_t limit, LevelChoice* choice) 
       for (size_t k = choice->level[i] + 1; k < table[i].size(); ++k) {
         const int64_t more = table[i][k].cost - now.cost;
         if (more > limit - choice->cost) break;
-        const double gain = (now.loss - table[i][k].loss) / static_cast<double>(std::max<int64_t>(1, more));
+        const double gain =
+            (now.loss - table[i][k].loss) / static_cast<double>(std::max<int64_t>(1, more));
         if (gain <= slope) continue;
         slope = gain;
         where = i;
@@ -65,7 +66,8 @@ LevelChoice ChooseLevels(const std::vector<Levels>& table, int64_t limit) {
   std::vector<Row> rows;
   std::vector<double> best(static_cast<size_t>(limit / bin + 1), 0);
   for (const Levels& levels : table) {
-    Check(!levels.empty() && levels.size() <= std::numeric_limits<uint16_t>::max(), "a bad level table");
+    Check(!levels.empty() && levels.size() <= std::numeric_limits<uint16_t>::max(),
+          "a bad level table");
     rows.push_back(NextRow(best, levels, bin));
     best = rows.back().best;
   }

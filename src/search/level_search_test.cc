@@ -61,7 +61,8 @@ TEST(LevelSearch, NeverExceedsALargeBudgetAndSpendsWhatRoundingLeaves) {
   const LevelChoice choice = ChooseLevels(table, dense / 2);
   EXPECT_LE(choice.cost, dense / 2);
   EXPECT_GT(choice.cost, dense / 2 - 1234577);
-  for (size_t i = 0; i < table.size(); ++i) EXPECT_NEAR(static_cast<double>(choice.level[i]), 25, 1);
+  for (size_t i = 0; i < table.size(); ++i)
+    EXPECT_NEAR(static_cast<double>(choice.level[i]), 25, 1);
 }
 
 TEST(LevelSearch, SaysWhenNothingFits) {

@@ -93,7 +93,8 @@ RepairResult SolveLeastSquares(const Moments& moments, double ridge, bool fit_bi
 RepairResult SolveByHeldOut(const Moments& fitted, const Moments& held_out, double ridge,
                             bool fit_bias) {
   constexpr double kStep = 3.1622776601683795, kLeast = 1e-4, kMost = 1e2;
-  RepairResult best = {at::zeros_like(fitted.cross), at::zeros_like(fitted.residual_sum), 0, INFINITY};
+  RepairResult best = {at::zeros_like(fitted.cross), at::zeros_like(fitted.residual_sum), 0,
+                       INFINITY};
   double most = 0;
   const auto improves = [&](double candidate) {
     RepairResult result = SolveLeastSquares(fitted, candidate, fit_bias);

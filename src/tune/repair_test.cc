@@ -187,8 +187,7 @@ TEST(ByHeldOut, ChoosesTheRidgeOnOtherRows) {
   const Moments fitted = moments(few, 0, 40), held_out = moments(many, 100, 400);
   const RepairResult best = SolveByHeldOut(fitted, held_out, 1e-2, true);
   EXPECT_GT(best.damping, 1e-2);
-  EXPECT_GE(Explained(held_out, best),
-            Explained(held_out, SolveLeastSquares(fitted, 1e-2, true)));
+  EXPECT_GE(Explained(held_out, best), Explained(held_out, SolveLeastSquares(fitted, 1e-2, true)));
   const Moments noise = MomentsOf(few.x, RandomTensor({40, 4}, &random));
   const Moments other = MomentsOf(many.x, RandomTensor({400, 4}, &random));
   const RepairResult none = SolveByHeldOut(noise, other, 1e-4, true);

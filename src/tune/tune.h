@@ -35,7 +35,7 @@ struct TuneOptions {
   bool align = false;   // align what sub-layers read, too
   double tokens_per_input = 8;  // below this many tokens an input, and without held-out samples,
                                 // least squares gives way to scales
-  int64_t batch_tokens = 0;             // 0: 1024 on the CPU, whose caches they fit; 16384 on a GPU
+  int64_t batch_tokens = 0;     // 0: 1024 on the CPU, whose caches they fit; 16384 on a GPU
   int64_t stream_bytes = kStreamBytes;  // of both streams in memory; beyond it they go to disk
   bool published = false;               // the paper's procedure: see published_tuning.h
   // Published: the model before its teacher was pruned. Its feed-forward sub-layers are what the

@@ -287,8 +287,8 @@ TEST(Tune, MeasuresTheDivergenceOnHeldOutSamples) {
       const Network net = Bind(WithTensors(pruned, result.tensors), {});
       Divergence expected;
       for (const Batch& batch : MakeBatches(held_out, net.spec, 300, at::kCPU)) {
-        expected.Add(DivergenceOf(net.spec.task, Forward(one.dense, batch), Forward(net, batch),
-                                  batch));
+        expected.Add(
+            DivergenceOf(net.spec.task, Forward(one.dense, batch), Forward(net, batch), batch));
       }
       EXPECT_NEAR(result.held_out->mean(), expected.mean(), 1e-5 + 1e-3 * expected.mean());
       EXPECT_EQ(result.held_out->count, expected.count);
