@@ -48,8 +48,8 @@ struct DrawOptions {
 Samples DrawSamples(const ModelSpec& spec, const Tokenizer& tokenizer, const Dataset& dataset,
                     const DrawOptions& options, bool need_labels);
 
-// Takes every `every`-th sample out of `samples` and returns them; samples and what is taken stay in
-// their order.
+// Takes every `every`-th sample out of `samples` and returns them; samples and what is taken stay
+// in their order.
 Samples TakeEvery(int64_t every, Samples* samples);
 
 // Batches of at most `max_tokens` padded tokens (one sample at least), shortest samples first, on

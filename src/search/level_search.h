@@ -24,8 +24,8 @@ struct LevelChoice {
   int64_t cost = 0;           // sum
 };
 
-// The levels of least total loss whose costs add up to `limit` at most. Costs are counted in bins of
-// limit / 20000, rounded up, so the choice never exceeds the limit; what rounding leaves over is
+// The levels of least total loss whose costs add up to `limit` at most. Costs are counted in bins
+// of limit / 20000, rounded up, so the choice never exceeds the limit; what rounding leaves over is
 // spent afterwards, where it lowers the loss most. Nothing is chosen (no levels) when not even the
 // cheapest fit.
 LevelChoice ChooseLevels(const std::vector<Levels>& table, int64_t limit);
