@@ -21,17 +21,18 @@ struct PruneCommand {
 void ResolveBudget(const PruneCommand& command, PruneOptions* options) {
   const int given = command.keep_macs.has_value() + command.keep_params.has_value() +
                     command.keep_latency.has_value();
-  if (given != 1) {
+  const bool chosen = !options->plan.empty() || !options->curve.empty();  // by other means
+  if (given > 1 || (given == 0 && !chosen)) {
     ThrowUsage({.what = "exactly one budget is needed",
-                .expected = "--keep-macs R or --keep-params R",
+                .expected = "--keep-macs R or --keep-params R; none with --curve or --plan",
                 .found = fmt::format("{} of them", given)});
   }
   if (command.keep_latency) {
     ThrowUsage({.what = "--keep-latency is not there yet",
                 .hint = "use --keep-macs, and measure with coppice bench"});
   }
-  options->budget = command.keep_macs ? CostKind::kMacs : CostKind::kParameters;
-  options->keep = command.keep_macs ? *command.keep_macs : *command.keep_params;
+  options->budget = command.keep_params ? CostKind::kParameters : CostKind::kMacs;
+  options->keep = command.keep_params ? command.keep_params : command.keep_macs;
   options->scope = command.scope == "model" ? CostScope::kModel : CostScope::kBlocks;
 }
 
@@ -40,14 +41,26 @@ std::string Change(const std::string& name, const std::string& before, const std
   return fmt::format("{:<12} {:>10} -> {:>10}   ({:.3f})\n", name, before, after, ratio);
 }
 
+// Predicted losses of the shares that were asked for; where they lie says which budget to take.
+std::string CurveLines(const PruneReport& report) {
+  std::string text;
+  for (const CurvePoint& point : report.curve) {
+    text += fmt::format("keep {:<7.4g} predicted loss {:.5f} nats   {}\n", point.asked, point.loss,
+                        (report.options.out / point.file).string());
+  }
+  return text;
+}
+
 void PrintReport(const PruneReport& report) {
   const auto ratio = [](int64_t after, int64_t before) {
     return static_cast<double>(after) / static_cast<double>(std::max<int64_t>(1, before));
   };
   const ModelSize& before = report.before;
   const ModelSize& after = report.after;
-  std::string text = Change("MACs", Count(before.macs_blocks), Count(after.macs_blocks),
-                            ratio(after.macs_blocks, before.macs_blocks));
+  if (report.plan.kept.empty()) return fmt::print("{}", CurveLines(report));
+  std::string text =
+      CurveLines(report) + Change("MACs", Count(before.macs_blocks), Count(after.macs_blocks),
+                                  ratio(after.macs_blocks, before.macs_blocks));
   text += Change("parameters", Count(before.parameters), Count(after.parameters),
                  ratio(after.parameters, before.parameters));
   text += Change("size", Bytes(before.bytes), Bytes(after.bytes), ratio(after.bytes, before.bytes));
@@ -148,6 +161,18 @@ void AddPrune(CLI::App* app, Action* action) {
       ->capture_default_str();
   sub->add_option("--align", o.align, "obs: align what sub-layers read: yes, no, or best of both")
       ->check(CLI::IsMember({"best", "yes", "no"}))
+      ->capture_default_str();
+  sub->add_option("--curve", o.curve,
+                  "obs: also write the plans and predicted losses of these shares; they alone "
+                  "without a budget")
+      ->delimiter(',')
+      ->check(CLI::Range(0.0, 1.0));
+  sub->add_option("--damping", o.damping,
+                  "obs: of the sweeps over units, times the mean diagonal of their second moments")
+      ->check(CLI::Range(1e-6, 1e3))
+      ->capture_default_str();
+  sub->add_option("--rounds", o.rounds, "obs: how often losses are measured again around the plan")
+      ->check(CLI::Range(0, 100))
       ->capture_default_str();
   sub->add_option("--measured", o.measured,
                   "obs: shares of a sub-layer at which its loss is measured; empty: none")

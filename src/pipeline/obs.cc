@@ -16,8 +16,6 @@
 namespace coppice {
 namespace {
 
-constexpr double kDamping = 1e-2;
-
 at::Tensor ProjectionOf(const Model& model, size_t index) {
   return model.tensors.at(model.spec.sub_layers[index].output + ".weight").t();
 }
@@ -78,9 +76,9 @@ Samples MeasuredSamples(const Samples& held_out, bool language) {
   return few;
 }
 
-void Calibrate(const Network& dense, const Samples& held_out,
-               const std::vector<Curvature>& curvatures, const PruneOptions& options,
+void Calibrate(const Network& dense, const Samples& held_out, const PruneOptions& options,
                const Console& console, ObsScores* scores) {
+  const std::vector<Curvature>& curvatures = scores->curvatures;
   const size_t count = dense.sub_layers.size();
   std::vector<std::vector<int64_t>> counts(count);
   std::vector<std::vector<Replacement>> replacements(count);
@@ -90,16 +88,16 @@ void Calibrate(const Network& dense, const Samples& held_out,
     counts[i] = MeasuredCounts(sub.units, options);
     for (const int64_t kept : counts[i])
       replacements[i].push_back(
-          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], kept), kDamping));
+          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], kept), options.damping));
     // An unchanged sub-layer: what is measured of nothing.
     if (i == 0)
       replacements[i].push_back(
-          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], sub.units), kDamping));
+          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], sub.units), options.damping));
   }
   const bool language = dense.spec.task == Task::kLanguageModel;
   std::vector<std::vector<double>> measured =
-      MeasureReplacements(dense, MeasuredSamples(held_out, language), replacements, console);
-  double floor = 0;
+      MeasureReplacements(dense, MeasuredSamples(held_out, language), replacements, {}, console);
+  double& floor = scores->floor;
   if (!measured.empty() && !measured[0].empty()) {
     floor = std::max(0.0, measured[0].back());
     measured[0].pop_back();
@@ -132,18 +130,6 @@ std::vector<Levels> LevelTable(const ModelSpec& spec, const ObsScores& scores,
   return table;
 }
 
-ObsPlan ByLevels(const ModelSpec& spec, const ObsScores& scores, const CostTable& costs,
-                 int64_t limit, const SearchLimits& limits) {
-  const std::vector<Levels> table = LevelTable(spec, scores, costs, limits);
-  const LevelChoice choice = ChooseLevels(table, limit - costs.fixed);
-  if (choice.level.empty()) FailBudget(costs, limit, "no widths fit the budget");
-  ObsPlan result{"levels", {}, choice.loss};
-  for (size_t i = 0; i < table.size(); ++i)
-    result.plan.kept.push_back(KeptUnits(scores.curves[i], table[i][choice.level[i]].units));
-  if (costs.Of(result.plan) == costs.fixed) FailBudget(costs, limit, "no unit fits the budget");
-  return result;
-}
-
 // The curves' own units at another plan's counts.
 ObsPlan AtCounts(const std::string& name, const Plan& counts, const ObsScores& scores) {
   ObsPlan result{name, {}, 0};
@@ -170,13 +156,77 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
     const SubLayer& sub = dense.sub_layers[i];
     scores.curves.push_back(
         MakeObsCurve(gradients.curvatures[i], ProjectionOf(model, i), sub.width,
-                     {.damping = kDamping, .fit_bias = sub.out.bias.defined()}));
+                     {.damping = options.damping, .fit_bias = sub.out.bias.defined()}));
     progress->Step();
   }
   progress.reset();
+  scores.curvatures = std::move(gradients.curvatures);
   if (!options.measured.empty() && !samples.held_out.samples.empty())
-    Calibrate(dense, samples.held_out, gradients.curvatures, options, console, &scores);
+    Calibrate(dense, samples.held_out, options, console, &scores);
   return scores;
+}
+
+void Remeasure(const Network& dense, const Samples& held_out, const Plan& plan,
+               const PruneOptions& options, const Console& console, ObsScores* scores) {
+  const size_t count = dense.sub_layers.size();
+  std::vector<Replacement> cuts;
+  std::vector<std::vector<Replacement>> others(
+      count);  // each sub-layer's cut, whole, and a little less
+  std::vector<int64_t> less;
+  for (size_t i = 0; i < count; ++i) {
+    const SubLayer& sub = dense.sub_layers[i];
+    const auto kept = static_cast<int64_t>(plan.kept[i].size());
+    less.push_back(std::max<int64_t>(0, kept - std::max<int64_t>(1, sub.units / 8)));
+    cuts.push_back(Refit(scores->curvatures[i], sub, plan.kept[i], options.damping));
+    if (sub.units == 0) continue;
+    others[i] = {
+        cuts[i], Whole(sub),
+        Refit(scores->curvatures[i], sub, KeptUnits(scores->curves[i], less[i]), options.damping)};
+  }
+  const bool language = dense.spec.task == Task::kLanguageModel;
+  const std::vector<std::vector<double>> measured =
+      MeasureReplacements(dense, MeasuredSamples(held_out, language), others, cuts, console);
+  std::vector<double> ratios(count, 0);  // measured over predicted; 0 where nothing could be told
+  double sum = 0, terms = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (measured[i].empty()) continue;
+    const ObsCurve& curve = scores->curves[i];
+    const double predicted = LossAt(curve, static_cast<int64_t>(plan.kept[i].size()));
+    const double changes[] = {measured[i][0] - measured[i][1], measured[i][2] - measured[i][0]};
+    const double expected[] = {predicted, LossAt(curve, less[i]) - predicted};
+    double logs = 0, known = 0;
+    for (size_t k = 0; k < 2; ++k) {
+      if (!(expected[k] > 0) || changes[k] <= 4 * scores->floor) continue;
+      logs += std::log(changes[k] / expected[k]);
+      ++known;
+    }
+    if (known == 0) continue;
+    ratios[i] = std::exp(logs / known);
+    sum += logs / known;
+    ++terms;
+  }
+  // Half way, on the scale of logarithms: what is measured is noisy, and holds near this plan
+  // alone.
+  constexpr double kStep = 0.5, kMost = 8;
+  const double usual = terms > 0 ? std::exp(sum / terms) : 1;
+  for (size_t i = 0; i < count; ++i) {
+    const double apart = ratios[i] > 0 ? std::clamp(ratios[i] / usual, 1 / kMost, kMost) : 1;
+    const double ratio = usual * std::pow(apart, kStep);
+    for (double& loss : scores->curves[i].losses) loss *= ratio;
+    if (!scores->scales.empty()) scores->scales[i] *= ratio;
+  }
+}
+
+ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostTable& costs,
+                     int64_t limit, const SearchLimits& limits) {
+  const std::vector<Levels> table = LevelTable(spec, scores, costs, limits);
+  const LevelChoice choice = ChooseLevels(table, limit - costs.fixed);
+  if (choice.level.empty()) FailBudget(costs, limit, "no widths fit the budget");
+  ObsPlan result{"levels", {}, choice.loss};
+  for (size_t i = 0; i < table.size(); ++i)
+    result.plan.kept.push_back(KeptUnits(scores.curves[i], table[i][choice.level[i]].units));
+  if (costs.Of(result.plan) == costs.fixed) FailBudget(costs, limit, "no unit fits the budget");
+  return result;
 }
 
 std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,
@@ -191,7 +241,7 @@ std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores
         SearchEvenly(spec, scores.fisher, costs, limit, limits, /*keep=*/1);
     return {AtCounts("uniform", even.plan, scores)};
   }
-  if (wanted("levels")) plans.push_back(ByLevels(spec, scores, costs, limit, limits));
+  if (wanted("levels")) plans.push_back(PlanByLevels(spec, scores, costs, limit, limits));
   if (wanted("fisher") || options.allocation == "fisher-units") {
     const GlobalSearchResult global =
         SearchGlobally(spec, scores.fisher, costs, limit, SearchRules::kExact, limits);

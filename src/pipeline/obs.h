@@ -23,9 +23,11 @@
 namespace coppice {
 
 struct ObsScores {
-  std::vector<at::Tensor> fisher;  // of each sub-layer, (units) float64
-  std::vector<ObsCurve> curves;    // of each sub-layer; losses scaled by what was measured
-  std::vector<double> scales;      // measured over estimated loss
+  std::vector<at::Tensor> fisher;     // of each sub-layer, (units) float64
+  std::vector<ObsCurve> curves;       // of each sub-layer; losses scaled by what was measured
+  std::vector<double> scales;         // measured over estimated loss
+  std::vector<Curvature> curvatures;  // of each sub-layer
+  double floor = 0;                   // nats measured where nothing was changed
 };
 
 ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSamples& samples,
@@ -37,6 +39,15 @@ struct ObsPlan {
   Plan plan;
   double loss = 0;  // predicted, nats
 };
+
+// The knapsack over the curves. Throws Error (kBudget) when nothing fits.
+ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostTable& costs,
+                     int64_t limit, const SearchLimits& limits);
+
+// Measures again around a plan: what each sub-layer's cut costs beside all the other cuts, and what
+// a little more of it would, on the first held-out samples. Scales the curves to it.
+void Remeasure(const Network& dense, const Samples& held_out, const Plan& plan,
+               const PruneOptions& options, const Console& console, ObsScores* scores);
 
 // Throws Error (kBudget) when nothing fits.
 std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,

@@ -16,6 +16,7 @@
 #include "load/strict_json.h"
 #include "model/device.h"
 #include "pipeline/contest.h"
+#include "pipeline/curve.h"
 #include "pipeline/obs.h"
 #include "pipeline/select.h"
 #include "pipeline/source.h"
@@ -32,10 +33,20 @@ struct Evaluation {
 
 void CheckOptions(const PruneOptions& options) {
   const Method& method = FindMethod(options.method);
-  if (!(options.keep > 0 && options.keep <= 1)) {
+  std::vector<double> shares = options.curve;
+  if (options.keep) shares.push_back(*options.keep);
+  for (const double share : shares) {
+    if (share > 0 && share <= 1) continue;
     ThrowUsage({.what = "the share to keep is out of range",
                 .expected = "above 0, at most 1",
-                .found = fmt::format("{}", options.keep)});
+                .found = fmt::format("{}", share)});
+  }
+  if (!options.keep && options.curve.empty() && options.plan.empty())
+    ThrowUsage({.what = "a budget is missing", .expected = "a share to keep"});
+  if (!options.curve.empty() && (options.method != "obs" || !options.plan.empty())) {
+    ThrowUsage({.what = "a curve comes from the levels of the default method",
+                .where = "--curve",
+                .hint = "use --method obs without --plan"});
   }
   if (options.repair) ParseRepair(*options.repair);
   if (options.ridge && !(*options.ridge >= 0 && std::isfinite(*options.ridge))) {
@@ -132,7 +143,7 @@ Model RepairModel(const Model& model, const Network& dense, const Scored& scored
     return WithRepair(shrunk, Tune(dense, shrunk, samples, tune, console), console, report);
   // The published teacher is itself pruned, to the square root of the budget.
   const Plan milder =
-      SearchGlobally(model.spec, scored.scores, costs, BudgetLimit(costs, std::sqrt(options.keep)),
+      SearchGlobally(model.spec, scored.scores, costs, BudgetLimit(costs, std::sqrt(*options.keep)),
                      SearchRules::kPublished)
           .plan;
   const Network teacher = Bind(Shrink(model, milder), dense.compute);
@@ -147,9 +158,10 @@ Plan ReadPlan(const std::filesystem::path& file) {
       file.string());
 }
 
-Model PruneByObs(const Model& model, const Network& dense, const FitSamples& samples,
-                 const CostTable& costs, const PruneOptions& options, const Console& console,
-                 PruneReport* report) {
+// No model where the curve alone is wanted.
+std::optional<Model> PruneByObs(const Model& model, const Network& dense, const FitSamples& samples,
+                                const CostTable& costs, const PruneOptions& options,
+                                const Console& console, PruneReport* report) {
   std::vector<ObsPlan> plans;
   if (!options.plan.empty()) {
     plans = {{"plan", ReadPlan(options.plan), 0}};
@@ -161,8 +173,18 @@ Model PruneByObs(const Model& model, const Network& dense, const FitSamples& sam
       scores = MakeObsScores(model, dense, samples, options, console, report);
     }
     const StageClock clock(&report->seconds.search);
-    plans = MakeObsPlans(model.spec, scores, costs, BudgetLimit(costs, options.keep),
-                         LimitsOf(model.spec, options.channel_multiple), options);
+    const SearchLimits limits = LimitsOf(model.spec, options.channel_multiple);
+    report->curve = MakeCurve(model.spec, scores, costs, options.curve, limits);
+    if (!options.keep) return {};
+    plans =
+        MakeObsPlans(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits, options);
+    for (int64_t round = 1; round <= options.rounds && plans.front().name == "levels"; ++round) {
+      const Plan around = round == 1 ? plans.front().plan : plans.back().plan;
+      Remeasure(dense, samples.held_out, around, options, console, &scores);
+      plans.push_back(
+          PlanByLevels(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits));
+      plans.back().name = fmt::format("levels, round {}", round);
+    }
   }
   const StageClock clock(&report->seconds.tune);
   const TuneOptions tune = RepairOptions(model, options);
@@ -242,15 +264,20 @@ void CheckForms(const Model& model, const PruneOptions& options) {
   RequireForms(model, FormsOf(model, options), FormOptionsOf(options));
 }
 
-void Write(const Model& pruned, const Samples& samples, const Console& console,
+// pruned: none where the plans of a curve are all that is wanted.
+void Write(const std::optional<Model>& pruned, const Samples& samples, const Console& console,
            PruneReport* report) {
   const PruneOptions& options = report->options;
   const FormOptions form_options = FormOptionsOf(options);
   OutputFolder folder(options.out, options.replace);
-  const std::vector<std::string> forms = FormsOf(pruned, options);
-  for (const std::string& form : forms) FindForm(form).write(pruned, form_options, folder.path());
-  report->forms = ProveForms(pruned, forms, folder.path(), ProofSamples(pruned.spec, samples),
-                             options.threads, console);
+  if (pruned) {
+    const std::vector<std::string> forms = FormsOf(*pruned, options);
+    for (const std::string& form : forms)
+      FindForm(form).write(*pruned, form_options, folder.path());
+    report->forms = ProveForms(*pruned, forms, folder.path(), ProofSamples(pruned->spec, samples),
+                               options.threads, console);
+  }
+  WriteCurve(report->curve, folder.path());
   WriteFile(folder.path() / "coppice.json", RecordJson(*report).dump(2) + "\n");
   folder.Commit();
 }
@@ -289,10 +316,10 @@ void ReadExamples(const Model& model, const Network& dense,
 }
 
 // Writes the folder, then measures before and after where that is asked for.
-void Finish(const Model& model, const Model& pruned, const Samples& samples,
+void Finish(const Model& model, const std::optional<Model>& pruned, const Samples& samples,
             const Evaluation& evaluation, const Console& console, PruneReport* report) {
   report->before = MeasureSize(model, report->tokens);
-  report->after = MeasureSize(pruned, report->tokens);
+  if (pruned) report->after = MeasureSize(*pruned, report->tokens);
   report->peak_memory_bytes = PeakMemoryBytes();
   {
     const StageClock clock(&report->seconds.write);
@@ -300,9 +327,9 @@ void Finish(const Model& model, const Model& pruned, const Samples& samples,
     report->model_sha256 = HashOfWeights(model);
     Write(pruned, samples, console, report);
   }
-  if (!report->options.eval.empty()) {
+  if (pruned && !report->options.eval.empty()) {
     report->eval_before = Measure(model, evaluation, report->options, console);
-    report->eval_after = Measure(pruned, evaluation, report->options, console);
+    report->eval_after = Measure(*pruned, evaluation, report->options, console);
   }
 }
 
@@ -351,10 +378,11 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   }
   const CostTable costs = MakeCostTable(model, options.budget, options.scope, report.tokens);
   const FitSamples fit{samples, held_out};
-  const Model pruned = options.method == "obs"
-                           ? PruneByObs(model, dense, fit, costs, options, console, &report)
-                           : PruneInSteps(model, dense, fit, costs, options, console, &report);
-  report.kept = static_cast<double>(costs.Of(report.plan)) / static_cast<double>(costs.Dense());
+  const std::optional<Model> pruned =
+      options.method == "obs" ? PruneByObs(model, dense, fit, costs, options, console, &report)
+                              : PruneInSteps(model, dense, fit, costs, options, console, &report);
+  if (pruned)
+    report.kept = static_cast<double>(costs.Of(report.plan)) / static_cast<double>(costs.Dense());
   Finish(model, pruned, samples, evaluation, console, &report);
   seconds.total = Now() - start;
   return report;

@@ -29,7 +29,7 @@ struct PruneOptions {
   bool replace = false;  // --force
   CostKind budget = CostKind::kMacs;
   CostScope scope = CostScope::kBlocks;
-  double keep = 1;  // share that stays, in (0, 1]
+  std::optional<double> keep;  // share that stays, in (0, 1]; not needed with a curve or a plan
   std::optional<double>
       at_length;  // tokens at which MACs are counted; the calibration mean without it
   std::string method = "obs";
@@ -50,6 +50,11 @@ struct PruneOptions {
   std::string allocation = "best";    // obs: "levels", "fisher", or the better of both
   std::string labels = "auto";        // of gradients: "data", "model", "probe"
   std::string align = "best";         // obs: align what sub-layers read: "yes", "no", or the better
+  double damping = 1e-2;  // obs: of the sweeps, times the mean diagonal of the second moments
+  int64_t rounds = 0;     // obs: how often losses are measured again around the plan, which then
+                          // competes with those before it
+  std::vector<double> curve;  // obs: further shares whose plans and predicted losses are written;
+                              // without `keep` they alone are
   std::vector<double> measured = {0.25, 0.5, 0.75};  // obs: shares of a sub-layer's units at which
                                                      // its loss is measured
   bool rearrange =
@@ -82,6 +87,14 @@ struct Trial {
   bool chosen = false;
 };
 
+// A share of the cost that may be kept, and the plan that the curves give it.
+struct CurvePoint {
+  double asked = 0, got = 0;
+  double loss = 0;  // predicted, nats
+  Plan plan;
+  std::string file;  // in the output folder
+};
+
 struct PruneReport {
   PruneOptions options;
   double tokens = 0;  // length at which MACs are counted
@@ -93,6 +106,7 @@ struct PruneReport {
   std::vector<int64_t> units;           // of each, before
   std::vector<TuneRecord> repairs;
   std::vector<Trial> trials;
+  std::vector<CurvePoint> curve;
   std::optional<Divergence> held_out_divergence;  // of the pruned model
   int64_t held_out = 0;                           // samples that choices are made by
   bool images = false;                            // a model of images

@@ -13,7 +13,7 @@ Json BudgetJson(const PruneReport& report) {
   return {{"kind", report.options.budget == CostKind::kMacs ? "macs" : "params"},
           {"of", report.options.scope == CostScope::kBlocks ? "blocks" : "model"},
           {"at_length", report.tokens},
-          {"asked", report.options.keep},
+          {"asked", report.options.keep ? Json(*report.options.keep) : Json()},
           {"got", report.kept}};
 }
 
@@ -27,6 +27,7 @@ Json SecondsJson(const StageSeconds& s, bool with_total) {
 
 Json SubLayersJson(const PruneReport& report) {
   Json list = Json::array();
+  if (report.plan.kept.empty()) return list;
   for (size_t i = 0; i < report.sub_layers.size(); ++i) {
     Json entry = {{"output", report.sub_layers[i]},
                   {"units", report.units[i]},
@@ -58,6 +59,17 @@ Json TrialsJson(const PruneReport& report) {
   return list;
 }
 
+Json CurveJson(const PruneReport& report) {
+  Json list = Json::array();
+  for (const CurvePoint& point : report.curve) {
+    list.push_back({{"asked", point.asked},
+                    {"got", point.got},
+                    {"predicted", point.loss},
+                    {"plan", point.file}});
+  }
+  return list;
+}
+
 }  // namespace
 
 Json ResultJson(const PruneReport& report) {
@@ -74,6 +86,7 @@ Json ResultJson(const PruneReport& report) {
       {"trials", TrialsJson(report)},
       {"held_out_divergence",
        report.held_out_divergence ? Json(report.held_out_divergence->mean()) : Json()},
+      {"curve", CurveJson(report)},
       {"forms", ProofsJson(report.forms)},
       {"peak_memory_bytes", report.peak_memory_bytes},
       {"device", report.device},
@@ -123,6 +136,7 @@ Json RecordJson(const PruneReport& report) {
                  {"seed", report.options.seed},
                  {"device", report.device},
                  {"dtype", report.dtype}}},
+               {"curve", CurveJson(report)},
                {"forms", ProofsJson(report.forms)},
                {"sha256", {{"data", report.data_sha256}, {"model", report.model_sha256}}},
                {"seconds", SecondsJson(report.seconds, false)}};

@@ -83,7 +83,7 @@ Scored ScoreByActivations(const Model& model, const Network& dense, const Sample
         const bool attention = sub.kind == UnitKind::kHead;
         scored.scores.push_back(
             numerical
-                ? NumericalScores(statistics, weight, sub.width, 1 - options.keep, options.lambda)
+                ? NumericalScores(statistics, weight, sub.width, 1 - *options.keep, options.lambda)
             : options.method == "flap" ? FlapScores(statistics, weight, sub.width, attention)
                                        : WandaScores(statistics, weight, sub.width));
       });
@@ -114,7 +114,7 @@ GlobalSearchResult SearchAsPrinted(const ModelSpec& spec, const std::vector<at::
 GlobalSearchResult SearchFisher(const Model& model, const Scored& scored, const CostTable& costs,
                                 const PruneOptions& options, const SearchLimits& limits,
                                 PruneReport* report) {
-  const int64_t limit = BudgetLimit(costs, options.keep);
+  const int64_t limit = BudgetLimit(costs, *options.keep);
   if (options.as_published) {
     GlobalSearchResult result =
         SearchGlobally(model.spec, scored.scores, costs, limit, SearchRules::kPublished);
@@ -226,7 +226,7 @@ Scored ScoreUnits(const Model& model, const Network& dense, const Samples& sampl
 
 Plan SearchPlan(const Model& model, const Scored& scored, const CostTable& costs,
                 const PruneOptions& options, const Console& console, PruneReport* report) {
-  const int64_t limit = BudgetLimit(costs, options.keep);
+  const int64_t limit = BudgetLimit(costs, *options.keep);
   const SearchLimits limits = LimitsOf(model.spec, options.channel_multiple);
   GlobalSearchResult result;
   if (options.uniform) {
@@ -234,9 +234,9 @@ Plan SearchPlan(const Model& model, const Scored& scored, const CostTable& costs
   } else if (options.method == "fisher") {
     result = SearchFisher(model, scored, costs, options, limits, report);
   } else if (options.method == "numerical" && options.as_published) {
-    result = SearchAsPrinted(model.spec, scored.scores, costs, options.keep);
+    result = SearchAsPrinted(model.spec, scored.scores, costs, *options.keep);
   } else if (options.method == "wanda" || options.method == "magnitude") {
-    result = SearchEvenly(model.spec, scored.scores, costs, limit, limits, options.keep);
+    result = SearchEvenly(model.spec, scored.scores, costs, limit, limits, *options.keep);
   } else {
     result = SearchByRank(model.spec, scored.scores, costs, limit, limits);
   }

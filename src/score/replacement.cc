@@ -15,12 +15,24 @@ at::Tensor InputsOf(const std::vector<int64_t>& units, int64_t width, at::Device
   return (first + at::arange(width, at::kLong)).flatten().to(device);
 }
 
+// What a replacement makes of all unit inputs (B, T, I): (B, T, D) float32.
+at::Tensor ProjectBy(const Replacement& one, const at::Tensor& inputs) {
+  return Apply(one.out, inputs.index_select(2, one.inputs)).to(at::kFloat);
+}
+
+// The branch of sub-layer `i` as `others` have it.
+at::Tensor Branch(const Network& net, size_t i, const std::vector<Replacement>& others,
+                  const at::Tensor& inputs) {
+  return others.empty() ? Project(net.sub_layers[i], inputs) : ProjectBy(others[i], inputs);
+}
+
 // The outputs from sub-layer `from` on.
-at::Tensor Rest(const Network& net, size_t from, at::Tensor hidden, const Batch& batch,
-                const AttentionContext& context) {
+at::Tensor Rest(const Network& net, size_t from, const std::vector<Replacement>& others,
+                at::Tensor hidden, const Batch& batch, const AttentionContext& context) {
   for (size_t i = from; i < net.sub_layers.size(); ++i) {
     const SubLayer& sub = net.sub_layers[i];
-    hidden = AddBranch(net, sub, hidden, Project(sub, UnitInputs(net, sub, hidden, context)));
+    const at::Tensor inputs = UnitInputs(net, sub, hidden, context);
+    hidden = AddBranch(net, sub, hidden, Branch(net, i, others, inputs));
   }
   return ApplyHead(net, hidden, batch);
 }
@@ -53,9 +65,16 @@ Replacement Refit(const Curvature& curvature, const SubLayer& dense,
   return result;
 }
 
+Replacement Whole(const SubLayer& dense) {
+  return {at::arange(dense.units * dense.width,
+                     at::TensorOptions(at::kLong).device(dense.out.weight.device())),
+          dense.out};
+}
+
 std::vector<std::vector<double>> MeasureReplacements(
     const Network& net, const Samples& samples,
-    const std::vector<std::vector<Replacement>>& replacements, const Console& console) {
+    const std::vector<std::vector<Replacement>>& replacements,
+    const std::vector<Replacement>& others, const Console& console) {
   at::NoGradGuard no_gradients;
   const size_t count = net.sub_layers.size();
   std::vector<std::vector<Divergence>> sums(count);
@@ -73,13 +92,12 @@ std::vector<std::vector<double>> MeasureReplacements(
       const SubLayer& sub = net.sub_layers[i];
       const at::Tensor inputs = UnitInputs(net, sub, hidden, context);
       for (size_t k = 0; k < replacements[i].size(); ++k) {
-        const Replacement& one = replacements[i][k];
-        const at::Tensor branch = Apply(one.out, inputs.index_select(2, one.inputs)).to(at::kFloat);
-        const at::Tensor output =
-            Rest(net, i + 1, AddBranch(net, sub, hidden, branch), batch, context);
+        const at::Tensor changed =
+            AddBranch(net, sub, hidden, ProjectBy(replacements[i][k], inputs));
+        const at::Tensor output = Rest(net, i + 1, others, changed, batch, context);
         sums[i][k].Add(DivergenceOf(net.spec.task, reference, output, batch));
       }
-      hidden = AddBranch(net, sub, hidden, Project(sub, inputs));
+      hidden = AddBranch(net, sub, hidden, Branch(net, i, others, inputs));
       progress.Step();
     }
   }

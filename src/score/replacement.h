@@ -25,10 +25,15 @@ struct Replacement {
 Replacement Refit(const Curvature& curvature, const SubLayer& dense,
                   const std::vector<int64_t>& kept, double damping);
 
-// Mean divergence from the dense model's outputs (model/divergence.h) with each replacement alone:
-// result[i][k] of replacements[i][k] in sub-layer i.
+// The sub-layer's own projection.
+Replacement Whole(const SubLayer& dense);
+
+// Mean divergence from the dense model's outputs (model/divergence.h) with each replacement in
+// turn: result[i][k] of replacements[i][k] in sub-layer i. Every other sub-layer has the one in
+// `others`, or its own projection where that is empty.
 std::vector<std::vector<double>> MeasureReplacements(
     const Network& net, const Samples& samples,
-    const std::vector<std::vector<Replacement>>& replacements, const Console& console);
+    const std::vector<std::vector<Replacement>>& replacements,
+    const std::vector<Replacement>& others, const Console& console);
 
 }  // namespace coppice

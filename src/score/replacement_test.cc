@@ -71,7 +71,7 @@ TEST(Replacement, OfNothingChangesNothing) {
       EXPECT_LT(MaxDifference(replacements.back()[0].out.weight, sub.out.weight), 1e-4);
     }
     for (const std::vector<double>& measured :
-         MeasureReplacements(one.net, one.samples, replacements, kQuiet))
+         MeasureReplacements(one.net, one.samples, replacements, {}, kQuiet))
       EXPECT_LT(measured[0], 1e-6);
   }
 }
@@ -88,7 +88,7 @@ TEST(Replacement, IsMeasuredAsTheWholeForwardPassSays) {
     replacements[index] = {Refit(one.gradients.curvatures[index], sub, kept, 1e-2),
                            Refit(one.gradients.curvatures[index], sub, {}, 1e-2)};
     const std::vector<double> measured =
-        MeasureReplacements(one.net, one.samples, replacements, kQuiet)[index];
+        MeasureReplacements(one.net, one.samples, replacements, {}, kQuiet)[index];
     for (size_t k = 0; k < 2; ++k) {
       Network changed = one.net;
       at::Tensor weight = at::zeros_like(sub.out.weight);

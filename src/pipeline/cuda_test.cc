@@ -1,0 +1,76 @@
+// The same work on a CUDA device and on the processor. Skipped where there is no such device;
+// scripts/test_cuda runs these alone.
+#include <ATen/Context.h>
+#include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
+
+#include "calibrate/samples_testing.h"
+#include "eval/run_model.h"
+#include "model/decoder_testing.h"
+#include "pipeline/pipeline_testing.h"
+#include "pipeline/prune.h"
+
+namespace coppice {
+namespace {
+
+class CudaTest : public PipelineTest {
+ protected:
+  void SetUp() override {
+    if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+    UseThreads(2);
+  }
+
+  PruneReport PruneOn(const std::string& device, const std::string& model,
+                      const std::string& method) {
+    PruneOptions options;
+    options.model = TinyFolder(model);
+    options.data = {{DataFor(model)}};
+    options.out = folder_.path() / device;
+    options.replace = true;
+    options.keep = 0.6;
+    options.samples = 24;
+    options.method = method;
+    options.dtype = "float32";
+    options.device = device;
+    return Prune(options, kQuiet);
+  }
+};
+
+TEST_F(CudaTest, GivesTheOutputsOfTheProcessor) {
+  at::NoGradGuard no_gradients;
+  std::vector<std::filesystem::path> folders;
+  for (const std::string& name : TinyNames()) folders.push_back(TinyFolder(name));
+  for (const std::string& name : TinyDecoderNames()) folders.push_back(TinyDecoderPath(name));
+  for (const std::filesystem::path& folder : folders) {
+    SCOPED_TRACE(folder.string());
+    const Model model = LoadModel(folder);
+    const Samples samples = RandomSamples(model.spec, 20, 7);
+    const std::vector<at::Tensor> expected =
+        RunModel(Bind(model, {at::kCPU, at::kFloat}), samples, kQuiet);
+    const std::vector<at::Tensor> outputs =
+        RunModel(Bind(model, {at::kCUDA, at::kFloat}), samples, kQuiet);
+    ASSERT_EQ(outputs.size(), expected.size());
+    for (size_t i = 0; i < outputs.size(); ++i)
+      EXPECT_LT(MaxDifference(outputs[i], expected[i]), 1e-4);
+  }
+}
+
+TEST_F(CudaTest, KeepsTheSameUnitsAndWritesTheSameWeights) {
+  for (const std::string model : {"bert-classification", "distilbert-regression", "roberta-base",
+                                  "mpnet-question-answering"}) {
+    for (const std::string method : {"fisher", "obs", "numerical", "flap"}) {
+      SCOPED_TRACE(fmt::format("{} {}", model, method));
+      const PruneReport on_cpu = PruneOn("cpu", model, method);
+      const PruneReport on_cuda = PruneOn("cuda", model, method);
+      EXPECT_EQ(on_cpu.plan, on_cuda.plan);
+      const Model a = LoadModel(folder_.path() / "cpu"), b = LoadModel(folder_.path() / "cuda");
+      for (const auto& [name, tensor] : a.tensors) {
+        const double scale = tensor.numel() == 0 ? 0 : tensor.abs().max().item<double>();
+        EXPECT_LE(MaxDifference(tensor, b.tensors.at(name)), 1e-3 * scale) << name;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace coppice
