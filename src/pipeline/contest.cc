@@ -52,12 +52,12 @@ struct Contest {
   }
 };
 
-// A share of the samples, for trials; all where they are few.
+// A quarter of the samples, for trials; more where that would be few tokens.
 Samples TrialSamples(const Samples& samples) {
   constexpr int64_t kShare = 4, kFewTokens = 8192;
   Samples rest = samples;
-  if (samples.tokens() < kShare * kFewTokens) return rest;
-  return TakeEvery(kShare, &rest);
+  const int64_t share = std::min(kShare, samples.tokens() / kFewTokens);
+  return share < 2 ? rest : TakeEvery(share, &rest);
 }
 
 }  // namespace
