@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 
+#include <algorithm>
+
 namespace coppice {
 namespace {
 
@@ -22,27 +24,53 @@ class ExactBfloat16Products {
   }
 };
 
+// sum += x'x in the blocks on and above the diagonal, about 7 / 12 of the work.
+void AddGram(const at::Tensor& x, at::Tensor* sum) {
+  constexpr int64_t kBlocks = 6, kLeast = 128;
+  const int64_t inputs = x.size(1);
+  const int64_t width = std::max(kLeast, (inputs + kBlocks - 1) / kBlocks);
+  for (int64_t begin = 0; begin < inputs; begin += width) {
+    const int64_t end = std::min(begin + width, inputs);
+    sum->slice(0, begin, end).slice(1, begin).addmm_(x.slice(1, begin, end).t(), x.slice(1, begin));
+  }
+}
+
+// The whole of a symmetric matrix whose part below the diagonal is not there.
+at::Tensor Mirror(const at::Tensor& upper) { return upper.triu() + upper.triu(1).t(); }
+
 }  // namespace
 
 at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin) {
-  if (origin != at::kBFloat16 || !values.is_cpu()) return at::mm(values.t(), values);
-  const ExactBfloat16Products guard;
-  return at::mm(values.t(), values);
+  at::Tensor sum = at::zeros({values.size(1), values.size(1)}, values.options());
+  if (origin != at::kBFloat16 || !values.is_cpu()) {
+    AddGram(values, &sum);
+  } else {
+    const ExactBfloat16Products guard;
+    AddGram(values, &sum);
+  }
+  return Mirror(sum);
 }
 
 void ProductSum::Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin) {
   constexpr int64_t kStretch = 4096;
-  const bool same = left.is_same(right);
+  symmetric_ = left.is_same(right);
   if (!stretch_.defined()) stretch_ = at::zeros({left.size(1), right.size(1)}, left.options());
   if (left.size(1) == 0 || right.size(1) == 0) return;
+  const auto add = [&](const at::Tensor& part) {
+    if (symmetric_) {
+      AddGram(left, &stretch_);
+    } else {
+      stretch_.addmm_(left.t(), part);
+    }
+  };
   if (origin == at::kBFloat16 && left.is_cpu()) {
     const auto rounded = [](const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kFloat); };
-    const at::Tensor coarse = same ? right : rounded(right);
+    const at::Tensor coarse = symmetric_ ? right : rounded(right);
     const ExactBfloat16Products guard;
-    stretch_.addmm_(left.t(), coarse);
-    if (!same) stretch_.addmm_(left.t(), rounded(right - coarse));
+    add(coarse);
+    if (!symmetric_) add(rounded(right - coarse));
   } else {
-    stretch_.addmm_(left.t(), right);
+    add(right);
   }
   rows_ += left.size(0);
   if (rows_ < kStretch) return;
@@ -56,8 +84,9 @@ void ProductSum::Add(const at::Tensor& left, const at::Tensor& right, at::Scalar
 }
 
 at::Tensor ProductSum::Total() const {
-  if (!total_.defined()) return stretch_.defined() ? stretch_.to(at::kDouble) : at::Tensor();
-  return total_ + stretch_;
+  if (!stretch_.defined()) return {};
+  const at::Tensor sum = total_.defined() ? total_ + stretch_ : stretch_.to(at::kDouble);
+  return symmetric_ ? Mirror(sum) : sum;
 }
 
 at::Tensor GramMatrix(const at::Tensor& inputs) {

@@ -15,11 +15,13 @@ at::Tensor GramMatrix(const at::Tensor& inputs);
 at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin);
 
 // A'B summed over batches: in float32 over stretches of some thousand rows, in float64 beyond, so
-// that the sum is exact to float32's products and costs little more than they do.
+// that the sum is exact to float32's products and costs little more than they do. Of a symmetric
+// product, A and B one tensor, only the blocks on and above the diagonal are computed.
 class ProductSum {
  public:
   // left: (M, I) float32 values that came from `origin`. right: (M, D) float32; where the CPU
-  // multiplies bfloat16, it goes in as the sum of two such numbers, which is exact to 2^-17.
+  // multiplies bfloat16, it goes in as the sum of two such numbers, which is exact to 2^-17. Either
+  // all calls have one tensor on both sides, or none.
   void Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin);
   // (I, D) float64 so far; undefined before the first Add().
   at::Tensor Total() const;
@@ -28,6 +30,7 @@ class ProductSum {
   at::Tensor stretch_;  // float32
   at::Tensor total_;    // float64
   int64_t rows_ = 0;    // in stretch_
+  bool symmetric_ = false;
 };
 
 }  // namespace coppice

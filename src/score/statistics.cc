@@ -18,19 +18,17 @@ struct Stream {
   ResidualStream hidden;
 };
 
-void Add(const at::Tensor& x, StatisticsKind kind, UnitStatistics* statistics) {
+void Add(const at::Tensor& x, StatisticsKind kind, UnitStatistics* statistics, ProductSum* gram) {
   const at::Tensor exact = x.to(at::kFloat);
   if (!statistics->sum.defined()) {
     const at::TensorOptions options = exact.options().dtype(at::kDouble);
     statistics->sum = at::zeros({x.size(1)}, options);
     statistics->squares = at::zeros({x.size(1)}, options);
-    if (kind == StatisticsKind::kFull)
-      statistics->gram = at::zeros({x.size(1), x.size(1)}, options);
   }
   statistics->tokens += x.size(0);
   statistics->sum.add_(exact.sum(0, false, at::kDouble));
   if (kind == StatisticsKind::kFull) {
-    statistics->gram.add_(GramMatrix(x));
+    gram->Add(exact, exact, x.scalar_type());
   } else {
     statistics->squares.add_(exact.square().sum(0, false, at::kDouble));
   }
@@ -55,13 +53,17 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
     const SubLayer& sub = net.sub_layers[i];
     UnitStatistics statistics;
+    ProductSum gram;
     for (Stream& s : streams) {
       const at::Tensor hidden = s.hidden.Get();
       const at::Tensor inputs = UnitInputs(net, sub, hidden, s.context);
-      Add(RealRows(s.batch, inputs), kind, &statistics);
+      Add(RealRows(s.batch, inputs), kind, &statistics, &gram);
       s.hidden.Set(AddBranch(net, sub, hidden, Project(sub, inputs)));
     }
-    if (statistics.gram.defined()) statistics.squares = statistics.gram.diagonal();
+    if (kind == StatisticsKind::kFull) {
+      statistics.gram = gram.Total();
+      statistics.squares = statistics.gram.diagonal();
+    }
     visit(i, statistics);
     progress.Step();
   }
