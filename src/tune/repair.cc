@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/random.h"
 
 namespace coppice {
 namespace {
@@ -46,15 +47,85 @@ at::Tensor SolveDamped(const at::Tensor& matrix, const at::Tensor& right, double
   return at::zeros_like(right);
 }
 
+// The change of the bias that goes with one of the weights: 0 if it is not fitted.
+at::Tensor BiasChange(const Centred& c, const at::Tensor& weight_change) {
+  return c.residual_mean - at::mv(weight_change.t(), c.input_mean);
+}
+
 RepairResult Finish(const Moments& m, const Centred& c, const at::Tensor& weight_change,
                     double ridge) {
   RepairResult result;
   result.weight_change = weight_change;
-  result.bias_change =
-      c.residual_mean - at::mv(weight_change.t(), c.input_mean);  // 0 if not fitted
+  result.bias_change = BiasChange(c, weight_change);
   result.explained = Explained(m, result);
   result.damping = ridge;
   return result;
+}
+
+// What SolveLeastSquares() explains needs no product with A, since A dW = C - g dW: of the means
+// |mean R|^2 a token, of the rest 2 tr(dW'C) - tr(dW'A dW) = tr(dW'C) + g |dW|^2.
+double ExplainedByRidge(const Moments& m, const Centred& c, const at::Tensor& weight_change,
+                        double ridge) {
+  if (!(m.residual_energy > 0)) return 0;
+  const double damp =
+      std::isfinite(ridge) ? ridge * c.gram.diagonal().mean().item<double>() : 0;  // or no change
+  const at::Tensor gain = (weight_change * (c.cross + damp * weight_change)).sum() +
+                          static_cast<double>(m.tokens) * c.residual_mean.square().sum();
+  return gain.item<double>() / m.residual_energy;
+}
+
+RepairResult SolveCentred(const Moments& m, const Centred& c, double ridge) {
+  RepairResult result;
+  result.weight_change = SolveDamped(c.gram, c.cross, &ridge);
+  result.bias_change = BiasChange(c, result.weight_change);
+  result.explained = ExplainedByRidge(m, c, result.weight_change, ridge);
+  result.damping = ridge;
+  return result;
+}
+
+// (D, k) random signs / sqrt(k): the mean of |v S|^2 is |v|^2, so that what a change explains of
+// R S is about what it explains of R, at a fraction of the work where outputs are many. Undefined
+// where they are few.
+at::Tensor Signs(int64_t outputs, const at::TensorOptions& options) {
+  constexpr int64_t kColumns = 64;
+  if (outputs < 4 * kColumns) return {};
+  Random random(0);
+  std::vector<float> signs(static_cast<size_t>(outputs * kColumns));
+  for (float& sign : signs) sign = random.Below(2) == 0 ? -1.0F : 1.0F;
+  return at::tensor(signs, at::kFloat).view({outputs, kColumns}).to(options) /
+         std::sqrt(static_cast<double>(kColumns));
+}
+
+// The moments of X and R S.
+Moments Project(const Moments& m, const at::Tensor& signs) {
+  Moments projected = m;
+  projected.cross = at::mm(m.cross, signs);
+  projected.residual_sum = at::mv(signs.t(), m.residual_sum);
+  return projected;
+}
+
+// The ridge that explains most on held-out samples: from `ridge` upward while that helps, or
+// downward.
+double BestRidge(const Moments& fitted, const Centred& centred, const Moments& held_out,
+                 double ridge) {
+  constexpr double kStep = 3.1622776601683795, kLeast = 1e-4, kMost = 1e2;
+  double most = -INFINITY, best = ridge;
+  const auto improves = [&](double candidate) {
+    const RepairResult result = SolveCentred(fitted, centred, candidate);
+    const double explained = Explained(held_out, result);
+    if (!(explained > most)) return false;
+    most = explained;
+    best = result.damping;
+    return true;
+  };
+  improves(ridge);
+  double up = ridge * kStep;
+  while (up <= kMost && improves(up)) up *= kStep;
+  if (up == ridge * kStep) {
+    for (double down = ridge / kStep; down >= kLeast && improves(down); down /= kStep) {
+    }
+  }
+  return best;
 }
 
 RepairResult SolveWithoutInputs(const Moments& moments, bool fit_bias) {
@@ -85,37 +156,30 @@ RepairResult SolveBias(const Moments& moments) {
 
 RepairResult SolveLeastSquares(const Moments& moments, double ridge, bool fit_bias) {
   if (moments.gram.size(0) == 0) return SolveWithoutInputs(moments, fit_bias);
-  const Centred centred = Centre(moments, fit_bias);
-  const at::Tensor change = SolveDamped(centred.gram, centred.cross, &ridge);
-  return Finish(moments, centred, change, ridge);
+  return SolveCentred(moments, Centre(moments, fit_bias), ridge);
 }
 
 RepairResult SolveByHeldOut(const Moments& fitted, const Moments& held_out, double ridge,
                             bool fit_bias) {
-  constexpr double kStep = 3.1622776601683795, kLeast = 1e-4, kMost = 1e2;
-  RepairResult best = {at::zeros_like(fitted.cross), at::zeros_like(fitted.residual_sum), 0,
-                       INFINITY};
-  double most = 0;
-  const auto improves = [&](double candidate) {
-    RepairResult result = SolveLeastSquares(fitted, candidate, fit_bias);
-    const double explained = Explained(held_out, result);
-    if (!(explained > most)) return false;
-    most = explained;
-    best = std::move(result);
-    return true;
-  };
+  RepairResult nothing = {at::zeros_like(fitted.cross), at::zeros_like(fitted.residual_sum), 0,
+                          INFINITY, 0};
+  RepairResult result;
   if (fitted.gram.size(0) == 0) {
-    improves(ridge);
-    return best;
-  }
-  improves(ridge);
-  double up = ridge * kStep;
-  while (up <= kMost && improves(up)) up *= kStep;
-  if (up == ridge * kStep) {
-    for (double down = ridge / kStep; down >= kLeast && improves(down); down /= kStep) {
+    result = SolveWithoutInputs(fitted, fit_bias);
+  } else {
+    const Centred centred = Centre(fitted, fit_bias);
+    const at::Tensor signs = Signs(fitted.cross.size(1), fitted.cross.options());
+    if (signs.defined()) {
+      const Centred projected = {centred.gram, at::mm(centred.cross, signs), centred.input_mean,
+                                 at::mv(signs.t(), centred.residual_mean)};
+      ridge = BestRidge(Project(fitted, signs), projected, Project(held_out, signs), ridge);
+    } else {
+      ridge = BestRidge(fitted, centred, held_out, ridge);
     }
+    result = SolveCentred(fitted, centred, ridge);
   }
-  return best;
+  result.held_out = Explained(held_out, result);
+  return result.held_out > 0 ? result : nothing;
 }
 
 RepairResult SolveScales(const Moments& moments, const at::Tensor& weight, int64_t width,

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "model/gram.h"
@@ -193,6 +194,33 @@ TEST(ByHeldOut, ChoosesTheRidgeOnOtherRows) {
   const RepairResult none = SolveByHeldOut(noise, other, 1e-4, true);
   EXPECT_GE(Explained(other, none), 0);
   EXPECT_LT(none.weight_change.abs().max().item<double>(), 0.2);
+}
+
+// With many outputs ridges are compared on combinations of them: what is chosen explains about as
+// much as the best of the same steps.
+TEST(ByHeldOut, ChoosesAmongManyOutputsOnCombinations) {
+  constexpr double kStart = 1e-2;
+  constexpr int64_t kInputs = 60, kOutputs = 400;
+  for (const double noise : {0.5, 5.0, 20.0}) {
+    SCOPED_TRACE(noise);
+    const Fit few(90, kInputs, kOutputs, 31), many(300, kInputs, kOutputs, 32);
+    Random random(33);
+    const at::Tensor truth = RandomTensor({kInputs, kOutputs}, &random) * 0.3;
+    const auto moments = [&](const Fit& fit) {
+      return MomentsOf(
+          fit.x, at::mm(fit.x, truth) + RandomTensor({fit.x.size(0), kOutputs}, &random) * noise);
+    };
+    const Moments fitted = moments(few), held_out = moments(many);
+    double most = 0;
+    for (int step = -4; step <= 8; ++step) {
+      const RepairResult one = SolveLeastSquares(fitted, kStart * std::pow(10.0, step / 2.0), true);
+      most = std::max(most, Explained(held_out, one));
+    }
+    const RepairResult best = SolveByHeldOut(fitted, held_out, kStart, true);
+    EXPECT_GT(best.held_out, 0.97 * most);
+    EXPECT_NEAR(best.held_out, Explained(held_out, best), 1e-9);
+    EXPECT_NEAR(best.explained, Explained(fitted, best), 1e-9);
+  }
 }
 
 }  // namespace

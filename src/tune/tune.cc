@@ -149,8 +149,7 @@ void Align(size_t index, Repairing* repairing, TuneRecord* record) {
       moments.held_out.tokens > 0
           ? SolveByHeldOut(moments.fitted, moments.held_out, kRidge, fit_bias)
           : SolveLeastSquares(moments.fitted, kRidge, fit_bias);
-  record->aligned =
-      Explained(moments.held_out.tokens > 0 ? moments.held_out : moments.fitted, alignment);
+  record->aligned = moments.held_out.tokens > 0 ? alignment.held_out : alignment.explained;
   repairing->Put(index, FoldAlignment(repairing->model, spec, alignment));
 }
 
@@ -184,7 +183,10 @@ void RepairOne(size_t index, Repairing* repairing) {
                                                 : Solve(moments, weight, sub, options, &record);
   record.explained = repair.explained;
   record.damping = repair.damping;
-  if (moments.held_out.tokens > 0) record.held_out = Explained(moments.held_out, repair);
+  if (moments.held_out.tokens > 0) {
+    const bool known = record.repair == Repair::kLeastSquares && !options.published;
+    record.held_out = known ? repair.held_out : Explained(moments.held_out, repair);
+  }
   if (record.repair != Repair::kNone)
     repairing->Put(index, Repaired(repairing->model, spec.output, repair));
   repairing->result.records.push_back(std::move(record));
