@@ -8,6 +8,9 @@
 namespace coppice {
 namespace {
 
+constexpr int64_t kRows = 1024;     // of one product on the CPU
+constexpr int64_t kStretch = 4096;  // rows summed in float32
+
 // Lets oneDNN read float32 operands as bfloat16 while alive. Only for operands that are bfloat16
 // already.
 class ExactBfloat16Products {
@@ -35,6 +38,10 @@ void AddGram(const at::Tensor& x, at::Tensor* sum) {
   }
 }
 
+at::Tensor Joined(const std::vector<at::Tensor>& rows) {
+  return rows.size() == 1 ? rows[0] : at::cat(rows);
+}
+
 // The whole of a symmetric matrix whose part below the diagonal is not there.
 at::Tensor Mirror(const at::Tensor& upper) { return upper.triu() + upper.triu(1).t(); }
 
@@ -51,29 +58,27 @@ at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin) {
   return Mirror(sum);
 }
 
-void ProductSum::Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin) {
-  constexpr int64_t kStretch = 4096;
-  symmetric_ = left.is_same(right);
-  if (!stretch_.defined()) stretch_ = at::zeros({left.size(1), right.size(1)}, left.options());
-  if (left.size(1) == 0 || right.size(1) == 0) return;
+// sum += left'right.
+void ProductSum::AddRows(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) const {
   const auto add = [&](const at::Tensor& part) {
     if (symmetric_) {
-      AddGram(left, &stretch_);
+      AddGram(left, sum);
     } else {
-      stretch_.addmm_(left.t(), part);
+      sum->addmm_(left.t(), part);
     }
   };
-  if (origin == at::kBFloat16 && left.is_cpu()) {
-    const auto rounded = [](const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kFloat); };
-    const at::Tensor coarse = symmetric_ ? right : rounded(right);
-    const ExactBfloat16Products guard;
-    add(coarse);
-    if (!symmetric_) add(rounded(right - coarse));
-  } else {
+  if (origin_ != at::kBFloat16 || !left.is_cpu()) {
     add(right);
+    return;
   }
-  rows_ += left.size(0);
-  if (rows_ < kStretch) return;
+  const auto rounded = [](const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kFloat); };
+  const at::Tensor coarse = symmetric_ ? right : rounded(right);
+  const ExactBfloat16Products guard;
+  add(coarse);
+  if (!symmetric_) add(rounded(right - coarse));
+}
+
+void ProductSum::EndStretch() {
   if (total_.defined()) {
     total_.add_(stretch_);
   } else {
@@ -83,9 +88,44 @@ void ProductSum::Add(const at::Tensor& left, const at::Tensor& right, at::Scalar
   rows_ = 0;
 }
 
+void ProductSum::Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin) {
+  symmetric_ = left.is_same(right);
+  origin_ = origin;
+  if (!stretch_.defined()) stretch_ = at::zeros({left.size(1), right.size(1)}, left.options());
+  if (left.size(1) == 0 || right.size(1) == 0) return;
+  left_.push_back(left);
+  if (!symmetric_) right_.push_back(right);
+  waiting_ += left.size(0);
+  if (left.is_cpu() && waiting_ < kRows) return;
+  const at::Tensor x = Joined(left_);
+  const at::Tensor y = symmetric_ ? x : Joined(right_);
+  const int64_t step = left.is_cpu() ? kRows : waiting_;
+  int64_t begin = 0;
+  for (; begin + step <= waiting_; begin += step) {
+    AddRows(x.slice(0, begin, begin + step), y.slice(0, begin, begin + step), &stretch_);
+    rows_ += step;
+    if (rows_ >= kStretch) EndStretch();
+  }
+  waiting_ -= begin;
+  left_.clear();
+  right_.clear();
+  if (waiting_ == 0) return;
+  left_.push_back(x.slice(0, begin).clone());
+  if (!symmetric_) right_.push_back(y.slice(0, begin).clone());
+}
+
 at::Tensor ProductSum::Total() const {
   if (!stretch_.defined()) return {};
-  const at::Tensor sum = total_.defined() ? total_ + stretch_ : stretch_.to(at::kDouble);
+  at::Tensor sum = total_.defined() ? total_ + stretch_ : stretch_.to(at::kDouble);
+  if (waiting_ > 0) {
+    at::Tensor rest = at::zeros_like(stretch_);
+    const auto filled = [&](const std::vector<at::Tensor>& rows) {
+      return at::constant_pad_nd(Joined(rows), {0, 0, 0, kRows - waiting_});
+    };
+    const at::Tensor x = filled(left_);
+    AddRows(x, symmetric_ ? x : filled(right_), &rest);
+    sum.add_(rest);
+  }
   return symmetric_ ? Mirror(sum) : sum;
 }
 

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace coppice {
 
@@ -16,7 +17,9 @@ at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin);
 
 // A'B summed over batches: in float32 over stretches of some thousand rows, in float64 beyond, so
 // that the sum is exact to float32's products and costs little more than they do. Of a symmetric
-// product, A and B one tensor, only the blocks on and above the diagonal are computed.
+// product, A and B one tensor, only the blocks on and above the diagonal are computed. On the CPU
+// rows wait until there are enough for a product of one fixed shape: oneDNN compiles a kernel for
+// every shape, which takes about as long as it runs.
 class ProductSum {
  public:
   // left: (M, I) float32 values that came from `origin`. right: (M, D) float32; where the CPU
@@ -27,10 +30,16 @@ class ProductSum {
   at::Tensor Total() const;
 
  private:
-  at::Tensor stretch_;  // float32
-  at::Tensor total_;    // float64
-  int64_t rows_ = 0;    // in stretch_
+  void AddRows(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) const;
+  void EndStretch();
+
+  std::vector<at::Tensor> left_, right_;  // waiting
+  int64_t waiting_ = 0;                   // rows
+  at::Tensor stretch_;                    // float32
+  at::Tensor total_;                      // float64
+  int64_t rows_ = 0;                      // in stretch_
   bool symmetric_ = false;
+  at::ScalarType origin_ = at::kFloat;
 };
 
 }  // namespace coppice

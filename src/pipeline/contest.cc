@@ -33,10 +33,12 @@ struct Contest {
   const Console& console;
   std::vector<Trial>* trials;
   Entry best;
+  bool whole;         // the samples are all there are: the best is what is wanted
+  Repaired repaired;  // the best, where it is
 
   void Try(const Entry& entry) {
-    const Repaired repaired = RepairEntry(model, dense, samples, entry, console);
-    const Divergence divergence = repaired.result.held_out.value_or(Divergence{});
+    Repaired tried = RepairEntry(model, dense, samples, entry, console);
+    const Divergence divergence = tried.result.held_out.value_or(Divergence{});
     console.Note(fmt::format("  widths by {}, target {}{}: {:.5f} nats on held-out samples",
                              entry.plan->name, TargetName(entry.tune.target),
                              entry.tune.align ? ", aligned" : "", divergence.mean()));
@@ -45,6 +47,7 @@ struct Contest {
     const bool better = chosen == trials->end() || divergence.mean() < chosen->divergence.mean();
     if (better) {
       best = entry;
+      if (whole) repaired = std::move(tried);
       if (chosen != trials->end()) chosen->chosen = false;
     }
     trials->push_back({entry.plan->name, TargetName(entry.tune.target), entry.tune.align,
@@ -52,12 +55,12 @@ struct Contest {
   }
 };
 
-// A quarter of the samples, for trials; more where that would be few tokens.
+// A share of the samples, for trials; all where they are few.
 Samples TrialSamples(const Samples& samples) {
   constexpr int64_t kShare = 4, kFewTokens = 8192;
   Samples rest = samples;
-  const int64_t share = std::min(kShare, samples.tokens() / kFewTokens);
-  return share < 2 ? rest : TakeEvery(share, &rest);
+  if (samples.tokens() < kShare * kFewTokens) return rest;
+  return TakeEvery(kShare, &rest);
 }
 
 }  // namespace
@@ -70,7 +73,9 @@ Repaired RunContest(const Model& model, const Network& dense, const FitSamples& 
   const bool choose = plans.size() > 1 || align == "best";
   if (choose && !samples.held_out.samples.empty()) {
     const Samples part = TrialSamples(samples.fitted);
-    Contest contest{model, dense, {part, samples.held_out}, console, &report->trials, {}};
+    const bool whole = part.samples.size() == samples.fitted.samples.size();
+    Contest contest{model, dense, {part, samples.held_out}, console, &report->trials, {},
+                    whole, {}};
     for (const ObsPlan& plan : plans) contest.Try({&plan, tune});
     if (align == "best") {
       Entry other = contest.best;
@@ -78,6 +83,11 @@ Repaired RunContest(const Model& model, const Network& dense, const FitSamples& 
       contest.Try(other);
     }
     entry = contest.best;
+    if (whole) {
+      report->plan = entry.plan->plan;
+      report->held_out_divergence = contest.repaired.result.held_out;
+      return std::move(contest.repaired);
+    }
   }
   report->plan = entry.plan->plan;
   Repaired repaired = RepairEntry(model, dense, samples, entry, console);

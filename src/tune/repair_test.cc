@@ -61,6 +61,25 @@ TEST(Moments, OfBatchesAddUp) {
   EXPECT_NEAR(parts.residual_energy, all.r64().square().sum().item<double>(), 1e-3);
 }
 
+// Long batches and short ones, over stretches of float32 sums and over the rows that wait.
+TEST(Moments, OfManyRowsAddUp) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    Random random(8);
+    const at::Tensor x = RandomTensor({10000, 140}, &random).to(dtype);
+    const at::Tensor residual = RandomTensor({10000, 5}, &random);
+    MomentSum sum;
+    for (const auto& [begin, end] : {std::pair{0, 1024}, {1024, 1030}, {1030, 9000}, {9000, 10000}})
+      sum.Add(x.slice(0, begin, end), residual.slice(0, begin, end));
+    const Moments moments = sum.Total();
+    const at::Tensor exact = x.to(at::kDouble);
+    EXPECT_LT(MaxDifference(moments.gram, at::mm(exact.t(), exact)), 0.02);
+    EXPECT_LT(MaxDifference(moments.gram, moments.gram.t()), 1e-9);
+    EXPECT_LT(MaxDifference(moments.cross, at::mm(exact.t(), residual.to(at::kDouble))), 0.02);
+    // Asking changes nothing.
+    EXPECT_LT(MaxDifference(sum.Total().gram, moments.gram), 1e-9);
+  }
+}
+
 // Products of numbers that are bfloat16 already must not be rounded again.
 TEST(Moments, OfBfloat16InputsAreExact) {
   Random random(2);

@@ -87,7 +87,8 @@ SplitMoments InputMoments(const Network& teacher, const Network& student, size_t
         RealRows(s.batch, ReadByBranch(teacher, teacher.sub_layers[index], s.teacher.Get()));
     const at::Tensor of_student =
         RealRows(s.batch, ReadByBranch(student, student.sub_layers[index], s.student.Get()));
-    sums.Of(s).Add(of_student, of_teacher - of_student);
+    // What matrices read is rounded to the compute dtype.
+    sums.Of(s).Add(of_student.to(student.compute.dtype), of_teacher - of_student);
   }
   return sums.Total();
 }
