@@ -2,7 +2,8 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include "core/file.h"
+#include <algorithm>
+
 #include "load/gguf.h"
 #include "load/safetensors.h"
 #include "tokenize/tokenizer.h"
@@ -65,8 +66,11 @@ void BenchTokenizer(const std::filesystem::path& file, benchmark::State& state) 
 }  // namespace
 
 void RegisterLoads(const BenchSetup& setup) {
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(setup.models)) {
-    const std::filesystem::path path = entry.path();
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(setup.models))
+    files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  for (const std::filesystem::path& path : files) {
     const std::string model = path.parent_path().filename().string();
     if (path.filename() == "model.safetensors") {
       benchmark::RegisterBenchmark(("load/safetensors/" + model).c_str(),
