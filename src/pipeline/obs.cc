@@ -20,6 +20,12 @@ at::Tensor ProjectionOf(const Model& model, size_t index) {
   return model.tensors.at(model.spec.sub_layers[index].output + ".weight").t();
 }
 
+// More of it chooses units that other text needs, too: of a language model half the parameters
+// removed by one text's moments alone cost another text much (BENCHMARKS.md).
+double Damping(const ModelSpec& spec, const PruneOptions& options) {
+  return options.damping.value_or(spec.task == Task::kLanguageModel ? 0.3 : 0.01);
+}
+
 MaskGradients Gradients(const Network& dense, const FitSamples& samples,
                         const PruneOptions& options, const Console& console, PruneReport* report) {
   MaskGradientOptions gradients = GradientOptions(dense, samples.fitted, options);
@@ -79,6 +85,7 @@ Samples MeasuredSamples(const Samples& held_out, bool language) {
 void Calibrate(const Network& dense, const Samples& held_out, const PruneOptions& options,
                const Console& console, ObsScores* scores) {
   const std::vector<Curvature>& curvatures = scores->curvatures;
+  const double damping = Damping(dense.spec, options);
   const size_t count = dense.sub_layers.size();
   std::vector<std::vector<int64_t>> counts(count);
   std::vector<std::vector<Replacement>> replacements(count);
@@ -88,11 +95,11 @@ void Calibrate(const Network& dense, const Samples& held_out, const PruneOptions
     counts[i] = MeasuredCounts(sub.units, options);
     for (const int64_t kept : counts[i])
       replacements[i].push_back(
-          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], kept), options.damping));
+          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], kept), damping));
     // An unchanged sub-layer: what is measured of nothing.
     if (i == 0)
       replacements[i].push_back(
-          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], sub.units), options.damping));
+          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], sub.units), damping));
   }
   const bool language = dense.spec.task == Task::kLanguageModel;
   std::vector<std::vector<double>> measured =
@@ -154,9 +161,9 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
                                    static_cast<int64_t>(dense.sub_layers.size()));
   for (size_t i = 0; i < dense.sub_layers.size(); ++i) {
     const SubLayer& sub = dense.sub_layers[i];
-    scores.curves.push_back(
-        MakeObsCurve(gradients.curvatures[i], ProjectionOf(model, i), sub.width,
-                     {.damping = options.damping, .fit_bias = sub.out.bias.defined()}));
+    scores.curves.push_back(MakeObsCurve(
+        gradients.curvatures[i], ProjectionOf(model, i), sub.width,
+        {.damping = Damping(model.spec, options), .fit_bias = sub.out.bias.defined()}));
     progress->Step();
   }
   progress.reset();
@@ -169,6 +176,7 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
 void Remeasure(const Network& dense, const Samples& held_out, const Plan& plan,
                const PruneOptions& options, const Console& console, ObsScores* scores) {
   const size_t count = dense.sub_layers.size();
+  const double damping = Damping(dense.spec, options);
   std::vector<Replacement> cuts;
   std::vector<std::vector<Replacement>> others(
       count);  // each sub-layer's cut, whole, and a little less
@@ -177,11 +185,10 @@ void Remeasure(const Network& dense, const Samples& held_out, const Plan& plan,
     const SubLayer& sub = dense.sub_layers[i];
     const auto kept = static_cast<int64_t>(plan.kept[i].size());
     less.push_back(std::max<int64_t>(0, kept - std::max<int64_t>(1, sub.units / 8)));
-    cuts.push_back(Refit(scores->curvatures[i], sub, plan.kept[i], options.damping));
+    cuts.push_back(Refit(scores->curvatures[i], sub, plan.kept[i], damping));
     if (sub.units == 0) continue;
-    others[i] = {
-        cuts[i], Whole(sub),
-        Refit(scores->curvatures[i], sub, KeptUnits(scores->curves[i], less[i]), options.damping)};
+    others[i] = {cuts[i], Whole(sub),
+                 Refit(scores->curvatures[i], sub, KeptUnits(scores->curves[i], less[i]), damping)};
   }
   const bool language = dense.spec.task == Task::kLanguageModel;
   const std::vector<std::vector<double>> measured =

@@ -50,9 +50,10 @@ struct PruneOptions {
   std::string allocation = "best";    // obs: "levels", "fisher", or the better of both
   std::string labels = "auto";        // of gradients: "data", "model", "probe"
   std::string align = "best";         // obs: align what sub-layers read: "yes", "no", or the better
-  double damping = 1e-2;  // obs: of the sweeps, times the mean diagonal of the second moments
-  int64_t rounds = 0;     // obs: how often losses are measured again around the plan, which then
-                          // competes with those before it
+  std::optional<double> damping;      // obs: of the sweeps, times the mean diagonal of the second
+                                      // moments; 0.01, language models 0.3, without it
+  int64_t rounds = 0;  // obs: how often losses are measured again around the plan, which then
+                       // competes with those before it
   std::vector<double> curve;  // obs: further shares whose plans and predicted losses are written;
                               // without `keep` they alone are
   std::vector<double> measured = {0.25, 0.5, 0.75};  // obs: shares of a sub-layer's units at which
