@@ -169,7 +169,7 @@ void AddPrune(CLI::App* app, Action* action) {
       ->check(CLI::Range(0.0, 1.0));
   sub->add_option("--damping", o.damping,
                   "obs: of the sweeps over units, times the mean diagonal of their second moments "
-                  "(default: 0.01; language models 0.3)")
+                  "(default: 0.01; language models on one text 0.3)")
       ->check(CLI::Range(1e-6, 1e3));
   sub->add_option("--rounds", o.rounds, "obs: how often losses are measured again around the plan")
       ->check(CLI::Range(0, 100))

@@ -20,10 +20,12 @@ at::Tensor ProjectionOf(const Model& model, size_t index) {
   return model.tensors.at(model.spec.sub_layers[index].output + ".weight").t();
 }
 
-// More of it chooses units that other text needs, too: of a language model half the parameters
-// removed by one text's moments alone cost another text much (BENCHMARKS.md).
+// More of it keeps units that other text needs: half of a language model removed by one text's
+// moments alone costs another text much. With several sources, and with images of the model's own,
+// less is better (BENCHMARKS.md).
 double Damping(const ModelSpec& spec, const PruneOptions& options) {
-  return options.damping.value_or(spec.task == Task::kLanguageModel ? 0.3 : 0.01);
+  const bool text = spec.task == Task::kLanguageModel && spec.image.grid == 0;
+  return options.damping.value_or(text && options.data.size() == 1 ? 0.3 : 0.01);
 }
 
 MaskGradients Gradients(const Network& dense, const FitSamples& samples,

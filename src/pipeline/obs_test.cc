@@ -55,6 +55,61 @@ TEST_F(ObsTest, OneChoiceNeedsNoTrial) {
   for (const TuneRecord& record : report.repairs) EXPECT_FALSE(record.aligned.has_value());
 }
 
+TEST_F(ObsTest, OneRunGivesThePlansOfSeveralBudgets) {
+  PruneOptions options = Options("bert-classification", 0.6);
+  options.keep.reset();
+  options.curve = {0.9, 0.6, 0.3};
+  const PruneReport report = Prune(options, kQuiet);
+  ASSERT_EQ(report.curve.size(), 3u);
+  EXPECT_FALSE(std::filesystem::exists(options.out / "model.safetensors"));
+  for (size_t i = 0; i < 3; ++i) {
+    const CurvePoint& point = report.curve[i];
+    EXPECT_LE(point.got, point.asked);
+    EXPECT_GE(point.got, point.asked - 0.1);
+    EXPECT_GE(point.loss, i > 0 ? report.curve[i - 1].loss : 0);
+    // Applied alone, it gives that share; without a budget.
+    PruneOptions apply = options;
+    apply.curve.clear();
+    apply.plan = options.out / point.file;
+    apply.out = folder_.path() / "applied";
+    const PruneReport applied = Prune(apply, kQuiet);
+    EXPECT_EQ(applied.plan, point.plan);
+    EXPECT_DOUBLE_EQ(applied.kept, point.got);
+  }
+}
+
+TEST_F(ObsTest, ACurveComesWithABudgetToo) {
+  PruneOptions options = Options("distilbert-regression", 0.6);
+  options.curve = {0.8};
+  const PruneReport report = Prune(options, kQuiet);
+  EXPECT_TRUE(std::filesystem::exists(options.out / "model.safetensors"));
+  EXPECT_TRUE(std::filesystem::exists(options.out / "plan-0.8.json"));
+  EXPECT_EQ(ResultJson(report)["curve"][0]["plan"], "plan-0.8.json");
+}
+
+TEST_F(ObsTest, CurvesNeedTheLevelsOfTheMethod) {
+  PruneOptions options = Options("bert-classification", 0.6);
+  options.curve = {0.8};
+  options.method = "fisher";
+  ExpectError(ExitCode::kUsage, {"--curve"}, [&] { Prune(options, kQuiet); });
+  options.method = "obs";
+  options.curve = {1.5};
+  ExpectError(ExitCode::kUsage, {"share", "1.5"}, [&] { Prune(options, kQuiet); });
+  options.curve.clear();
+  options.keep.reset();
+  ExpectError(ExitCode::kUsage, {"budget"}, [&] { Prune(options, kQuiet); });
+}
+
+TEST_F(ObsTest, RoundsCompeteWithThePlanTheyStartedFrom) {
+  PruneOptions options = Options("roberta-base", 0.5);
+  options.rounds = 2;
+  const PruneReport report = Prune(options, kQuiet);
+  ASSERT_EQ(report.trials.size(), 5u);
+  EXPECT_EQ(report.trials[2].plan, "levels, round 1");
+  EXPECT_EQ(report.trials[3].plan, "levels, round 2");
+  EXPECT_LE(report.kept, 0.5);
+}
+
 TEST_F(ObsTest, FewExamplesWork) {
   PruneOptions options = Options("bert-classification", 0.5);
   for (const int64_t samples : {1, 2}) {

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -167,10 +166,10 @@ void TryAllSets(const State& state, int64_t width, ObsCurve* curve) {
   }
 }
 
-}  // namespace
-
-ObsCurve MakeObsCurve(const Curvature& curvature, const at::Tensor& weight, int64_t width,
-                      const ObsOptions& options) {
+// All levels but the last, the widest first; losses are not finite where rounding got the better of
+// the sweep.
+ObsCurve Sweep(const Curvature& curvature, const at::Tensor& weight, int64_t width,
+               const ObsOptions& options) {
   ObsCurve curve;
   const int64_t units = weight.size(0) / width;
   if (units > 0) {
@@ -184,16 +183,33 @@ ObsCurve MakeObsCurve(const Curvature& curvature, const at::Tensor& weight, int6
       SweepBlocks(width, &state, &curve);
     }
   }
+  return curve;
+}
+
+bool IsFinite(const ObsCurve& curve) {
+  return std::all_of(curve.losses.begin(), curve.losses.end(),
+                     [](double loss) { return std::isfinite(loss); });
+}
+
+}  // namespace
+
+ObsCurve MakeObsCurve(const Curvature& curvature, const at::Tensor& weight, int64_t width,
+                      const ObsOptions& options) {
+  ObsOptions damped = options;
+  ObsCurve curve = Sweep(curvature, weight, width, damped);
+  while (!IsFinite(curve) && damped.own_damping < 1) {
+    damped.own_damping *= 10;
+    curve = Sweep(curvature, weight, width, damped);
+  }
+  Check(IsFinite(curve), "a loss of the sweep is not finite");
   std::reverse(curve.counts.begin(), curve.counts.end());
   std::reverse(curve.losses.begin(), curve.losses.end());
-  curve.counts.push_back(units);
+  curve.counts.push_back(weight.size(0) / width);
   curve.losses.push_back(0);
   const auto positions = static_cast<double>(curvature.positions);
   for (double& loss : curve.losses) loss /= positions;
-  for (size_t k = curve.losses.size(); k-- > 1;) {
-    Check(std::isfinite(curve.losses[k - 1]), "a loss of the sweep is not finite");
+  for (size_t k = curve.losses.size(); k-- > 1;)
     curve.losses[k - 1] = std::max(curve.losses[k - 1], curve.losses[k]);
-  }
   return curve;
 }
 

@@ -35,7 +35,8 @@ struct ObsCurve {
 struct ObsOptions {
   double damping = 1e-2;      // added to A, times its mean diagonal
   double own_damping = 1e-4;  // added to A, times each input's own energy: inputs far above the
-                              // mean may be copies of each other, up to float32
+                              // mean may be copies of each other, up to float32; raised tenfold
+                              // while the sweep meets numbers that are not finite
   int64_t block = 16;         // channels that leave together
   int64_t enumerate = 6;      // up to this many units, all sets are tried
   bool fit_bias = true;       // means are left to a bias: the output projection has one
