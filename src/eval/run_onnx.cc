@@ -52,13 +52,6 @@ at::Tensor RowOutput(const Json& outputs, Task task, size_t row, int64_t tokens)
   return at::stack({logits("start_logits"), logits("end_logits")}, 1);
 }
 
-std::string LastLine(const std::string& text) {
-  const size_t end = text.find_last_not_of('\n');
-  if (end == std::string::npos) return {};
-  const size_t before = text.find_last_of('\n', end);
-  return text.substr(before == std::string::npos ? 0 : before + 1, end - before);
-}
-
 }  // namespace
 
 OnnxRun RunOnnx(const std::filesystem::path& file, const ModelSpec& spec, const Samples& samples,
