@@ -23,6 +23,7 @@ struct Timing {
   double low = 0;   // 10th percentile
   double high = 0;  // 90th percentile
   int64_t repeats = 0;
+  double spread() const { return (high - low) / median; }
 };
 
 Timing Summarize(std::vector<double> ms);
@@ -46,7 +47,7 @@ struct LatencySetting {
   std::string runtime = "coppice";  // or "onnxruntime"
   int64_t batch = 1;
   int64_t tokens = 128;  // of every row; nothing is padded
-  Compute compute;       // of coppice; ONNX Runtime runs float32 on the processor
+  Compute compute = {};  // of coppice; ONNX Runtime runs float32 on the processor
   int threads = 1;
   OnnxStyle style = OnnxStyle::kFused;
 };

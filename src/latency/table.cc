@@ -22,7 +22,7 @@ LatencyCurve FitCurve(const std::vector<int64_t>& units, const std::vector<Timin
 
 double MedianSpread(const ProbeTimes& times) {
   std::vector<double> spreads;
-  const auto add = [&](const Timing& t) { spreads.push_back((t.high - t.low) / t.median); };
+  const auto add = [&](const Timing& t) { spreads.push_back(t.spread()); };
   std::for_each(times.heads.begin(), times.heads.end(), add);
   std::for_each(times.channels.begin(), times.channels.end(), add);
   add(times.dense);

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "export/onnx.h"
+#include "core/processor_load.h"
 #include "latency/table_file.h"
 #include "shrink/shrink.h"
 
@@ -18,6 +18,7 @@ using Json = nlohmann::ordered_json;
 constexpr double kNanoseconds = 1e6;  // in a millisecond
 constexpr double kClose = 0.01;       // of the dense time: not worth another round
 constexpr int kAttempts = 3;
+constexpr double kBusy = 0.3;  // spread above which nothing is learnt of times
 constexpr Rounds kTableRounds = {.least = 4, .most = 25, .seconds = 40};
 constexpr Rounds kPlanRounds = {.least = 5, .most = 25, .seconds = 15};
 
@@ -36,12 +37,39 @@ Stopwatch StopwatchOf(const LatencyBudget& budget, const Rounds& rounds, const C
 }
 
 void CheckSetting(const Model& model, const LatencyOptions& options) {
-  if (options.runtime == "onnxruntime") RequireOnnxForm(model);
+  if (options.runtime == "onnxruntime" && model.spec.form != BlockForm::kEncoder) {
+    ThrowUsage({.what = "language models are not run in onnxruntime",
+                .where = "--runtime",
+                .hint = "use the runtime coppice"});
+  }
   if (options.batch < 1 || options.tokens < 2 || options.tokens > model.spec.max_tokens) {
     ThrowUsage({.what = "a latency of impossible inputs",
                 .where = "--batch, --tokens",
                 .expected = fmt::format("1 row or more of 2 to {} tokens", model.spec.max_tokens),
                 .found = fmt::format("{} of {}", options.batch, options.tokens)});
+  }
+}
+
+// Times that say nothing: says so, and nothing is learnt from them.
+bool IsBusy(const LatencyBudget& budget, const ProcessorLoad& load, double spread,
+            const Console& console) {
+  const bool own_clock = budget.options.stopwatch == nullptr;
+  const bool crowded = own_clock && load.Crowds(budget.goal.threads);
+  if (!crowded && spread <= kBusy) return false;
+  console.Warn(
+      fmt::format("this machine is busy (times spread by {:.0f} %, other programs have {:.1f} "
+                  "processors in use): these times are not kept",
+                  100 * spread, load.Others()));
+  return true;
+}
+
+// A cache that cannot be written is no reason to fail; a file that was named is.
+void KeepTable(const LatencyBudget& budget, const Console& console) {
+  try {
+    WriteTable(budget.file, budget.table);
+  } catch (const Error& error) {
+    if (!budget.options.table.empty()) throw;
+    console.Warn(fmt::format("the latency table is not kept: {}", error.what()));
   }
 }
 
@@ -66,11 +94,13 @@ void ReadOrMeasure(LatencyBudget* budget, const Console& console) {
                      .hint = "--remeasure replaces it"});
     }
   }
+  const ProcessorLoad load;
   budget->table =
       FitTable(budget->model.spec,
                MeasureProbes(budget->model, StopwatchOf(*budget, kTableRounds, console)));
   budget->table.key = key;
-  if (!budget->file.empty()) WriteTable(budget->file, budget->table);
+  const bool sound = !IsBusy(*budget, load, budget->table.spread, console);
+  if (sound && !budget->file.empty()) KeepTable(*budget, console);
 }
 
 // A budget that no width reaches.
@@ -89,6 +119,12 @@ const LatencyRound* FindRound(const std::vector<LatencyRound>& rounds, const Pla
   const auto found = std::find_if(rounds.begin(), rounds.end(),
                                   [&](const LatencyRound& round) { return round.plan == plan; });
   return found == rounds.end() ? nullptr : &*found;
+}
+
+double LargestSpread(const std::vector<Timing>& timings) {
+  double largest = 0;
+  for (const Timing& t : timings) largest = std::max(largest, t.spread());
+  return largest;
 }
 
 double Milliseconds(int64_t cost) { return static_cast<double>(cost) / kNanoseconds; }
@@ -139,6 +175,7 @@ CostTable CostsThatHold(const std::function<std::vector<Plan>(const CostTable&)>
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     const std::vector<Plan> plans = search(costs);
     std::vector<Model> models = {budget->model};
+    const ProcessorLoad load;
     for (const Plan& plan : plans) models.push_back(Shrink(budget->model, plan));
     const std::vector<Timing> timings = stopwatch(models);
     double miss = 0, factor = 0;
@@ -149,11 +186,13 @@ CostTable CostsThatHold(const std::function<std::vector<Plan>(const CostTable&)>
       console.Note(fmt::format("  predicted {:.2f} ms, measured {:.2f} ms ({:.3f} of dense)",
                                run.predicted_ms, run.measured_ms, share));
       budget->rounds.push_back(run);
-      miss = std::max(miss, std::abs(share - budget->goal.keep));
+      const double over = share - budget->goal.keep;
+      miss = std::max(miss, over > 0 ? 2 * over : -over);  // too slow is worse than too fast
       const bool sound = run.table_ms > fixed && run.measured_ms > fixed;
       factor += (sound ? (run.measured_ms - fixed) / (run.table_ms - fixed) : 1) /
                 static_cast<double>(plans.size());
     }
+    if (IsBusy(*budget, load, LargestSpread(timings), console)) return budget->costs;
     if (miss < least_miss) best = costs;
     least_miss = std::min(miss, least_miss);
     if (miss <= kClose) break;

@@ -27,15 +27,15 @@ struct LatencyOptions {
   std::string runtime = "coppice";  // or "onnxruntime"
   int64_t batch = 1;
   int64_t tokens = 128;
-  std::filesystem::path table;  // file that keeps the table; empty: in the user's cache
-  bool remeasure = false;       // whether or not there is such a file
-  Stopwatch stopwatch;          // empty: the runtime's own; with another nothing is cached
+  std::filesystem::path table = {};  // file that keeps the table; empty: in the user's cache
+  bool remeasure = false;            // whether or not there is such a file
+  Stopwatch stopwatch = {};          // empty: the runtime's own; with another nothing is cached
 };
 
 // What the dense model is to be cut to.
 struct LatencyGoal {
   double keep = 1;  // share of the dense model's time
-  Compute compute;
+  Compute compute = {};
   int threads = 1;
   OnnxStyle style = OnnxStyle::kFused;
 };

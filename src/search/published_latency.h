@@ -8,9 +8,10 @@
 //
 // Kept as published, and known: the budget is lowered inside the loops over dropped layers and
 // never set back, so that after the first combination it is too small, and what a plan costs is not
-// what was asked for; at least one unit beyond the threshold is taken; dropped layers' units may be
-// chosen again, with score 0; the share is of heads and channels alone. Where the code divides by a
-// slope of 0 or finds no combination, this throws.
+// what was asked for; at least one head beyond the threshold is taken, even where it goes over by
+// less than a channel; dropped layers' units may be chosen again, with score 0; the share is of
+// heads and channels alone. Where the code divides by a slope of 0 or finds no combination, this
+// throws.
 #pragma once
 
 #include "search/global_search.h"
