@@ -23,6 +23,7 @@ void Run(BenchCommand command) {
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (const BenchRow& row : report.rows) {
       rows.push_back({{"model", row.model},
+                      {"runtime", row.runtime},
                       {"stage", row.stage},
                       {"batch", row.batch},
                       {"length", row.length},
@@ -42,9 +43,10 @@ void Run(BenchCommand command) {
              report.dtype, report.threads);
   for (const BenchRow& row : report.rows) {
     fmt::print(
-        "{:<7} batch {:>3} x {:<4} {:>9.2f} ms  [{:.2f}, {:.2f}]  {:>8.0f} tokens/s  {:.2f}x  {}\n",
+        "{:<7} batch {:>3} x {:<4} {:>9.2f} ms  [{:.2f}, {:.2f}]  {:>8.0f} tokens/s  {:.2f}x  {}  "
+        "({})\n",
         row.stage, row.batch, row.length, row.median_ms, row.low_ms, row.high_ms,
-        row.tokens_per_second, row.speedup, row.model);
+        row.tokens_per_second, row.speedup, row.model, row.runtime);
   }
 }
 
@@ -55,7 +57,8 @@ void AddBench(CLI::App* app, Action* action) {
   BenchOptions& o = command->bench;
   CLI::App* sub =
       app->add_subcommand("bench", "Measure models side by side; the first is the baseline");
-  sub->add_option("MODEL", o.models, "Hugging Face folders")->required();
+  sub->add_option("MODEL", o.models, "folders, GGUF files, or ONNX files, which run in onnxruntime")
+      ->required();
   sub->add_option("--batch", o.batches, "batch sizes")
       ->delimiter(',')
       ->check(CLI::Range(1, 65536))

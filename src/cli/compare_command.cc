@@ -43,6 +43,7 @@ void Run(CompareCommand command) {
                                        {"second", MetricJson(pair.second)},
                                        {"examples", pair.first.examples},
                                        {"tokens", pair.first.tokens},
+                                       {"runtimes", {pair.first.runtime, pair.second.runtime}},
                                        {"device", pair.first.device},
                                        {"dtype", pair.first.dtype}};
   if (command.common.json) return PrintJson(json);
@@ -62,8 +63,8 @@ void Run(CompareCommand command) {
 void AddCompare(CLI::App* app, Action* action) {
   auto command = std::make_shared<CompareCommand>();
   CLI::App* sub = app->add_subcommand("compare", "Say how far two models' outputs are apart");
-  sub->add_option("REFERENCE", command->reference, "Hugging Face folder or GGUF file")->required();
-  sub->add_option("OTHER", command->other, "Hugging Face folder or GGUF file")->required();
+  sub->add_option("REFERENCE", command->reference, "folder, GGUF file or ONNX file")->required();
+  sub->add_option("OTHER", command->other, "folder, GGUF file or ONNX file")->required();
   sub->add_option("--data", command->measure.data, "examples: .jsonl or .txt")->required();
   sub->add_option("--limit", command->measure.limit, "first N examples only")
       ->check(CLI::Range(1, 1 << 30));

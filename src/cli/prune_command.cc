@@ -24,15 +24,17 @@ void ResolveBudget(const PruneCommand& command, PruneOptions* options) {
   const bool chosen = !options->plan.empty() || !options->curve.empty();  // by other means
   if (given > 1 || (given == 0 && !chosen)) {
     ThrowUsage({.what = "exactly one budget is needed",
-                .expected = "--keep-macs R or --keep-params R; none with --curve or --plan",
+                .expected =
+                    "--keep-macs R, --keep-params R or --keep-latency R; none with --curve or "
+                    "--plan",
                 .found = fmt::format("{} of them", given)});
   }
-  if (command.keep_latency) {
-    ThrowUsage({.what = "--keep-latency is not there yet",
-                .hint = "use --keep-macs, and measure with coppice bench"});
-  }
-  options->budget = command.keep_params ? CostKind::kParameters : CostKind::kMacs;
-  options->keep = command.keep_params ? command.keep_params : command.keep_macs;
+  options->budget = command.keep_latency  ? CostKind::kLatency
+                    : command.keep_params ? CostKind::kParameters
+                                          : CostKind::kMacs;
+  options->keep = command.keep_latency  ? command.keep_latency
+                  : command.keep_params ? command.keep_params
+                                        : command.keep_macs;
   options->scope = command.scope == "model" ? CostScope::kModel : CostScope::kBlocks;
 }
 
@@ -64,6 +66,7 @@ void PrintReport(const PruneReport& report) {
   text += Change("parameters", Count(before.parameters), Count(after.parameters),
                  ratio(after.parameters, before.parameters));
   text += Change("size", Bytes(before.bytes), Bytes(after.bytes), ratio(after.bytes, before.bytes));
+  if (report.latency) text += LatencyText(*report.latency);
   if (report.eval_before && report.eval_after) {
     text += Change(report.eval_before->name, fmt::format("{:.4f}", report.eval_before->value),
                    fmt::format("{:.4f}", report.eval_after->value),
@@ -109,7 +112,21 @@ void AddPrune(CLI::App* app, Action* action) {
   sub->add_flag("--force", o.replace, "replace an output folder that is in use");
   sub->add_option("--keep-macs", command->keep_macs, "share of the MACs that stays");
   sub->add_option("--keep-params", command->keep_params, "share of the parameters that stays");
-  sub->add_option("--keep-latency", command->keep_latency, "share of the latency that stays");
+  sub->add_option("--keep-latency", command->keep_latency,
+                  "share of the whole model's measured time that stays");
+  sub->add_option("--batch", o.latency.batch, "--keep-latency: rows that are read at once")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  sub->add_option("--tokens", o.latency.tokens, "--keep-latency: tokens of a row")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  sub->add_option("--runtime", o.latency.runtime,
+                  "--keep-latency: where it counts, coppice or onnxruntime")
+      ->check(CLI::IsMember({"coppice", "onnxruntime"}))
+      ->capture_default_str();
+  sub->add_option("--latency-table", o.latency.table,
+                  "file that keeps the measured times (default: in the user's cache)");
+  sub->add_flag("--remeasure", o.latency.remeasure, "measure those times anew");
   sub->add_option("--of", command->scope, "what the share is of: blocks or model")
       ->check(CLI::IsMember({"blocks", "model"}))
       ->capture_default_str();

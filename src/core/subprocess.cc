@@ -78,6 +78,13 @@ ProgramResult RunProgram(const std::vector<std::string>& arguments, std::string_
           .errors = ReadAll(files[2].get())};
 }
 
+std::string LastLine(const std::string& text) {
+  const size_t end = text.find_last_not_of('\n');
+  if (end == std::string::npos) return {};
+  const size_t before = text.find_last_of('\n', end);
+  return text.substr(before == std::string::npos ? 0 : before + 1, end - before);
+}
+
 std::string PythonProgram() {
   const char* const named = std::getenv("COPPICE_PYTHON");
   return named != nullptr && *named != '\0' ? named : "python3";

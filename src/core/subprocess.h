@@ -18,6 +18,9 @@ struct ProgramResult {
 // Throws Error (kEnvironment) where there is no room for a temporary file or another process.
 ProgramResult RunProgram(const std::vector<std::string>& arguments, std::string_view input);
 
+// The last line of what a program wrote that is not empty: most say there what went wrong.
+std::string LastLine(const std::string& text);
+
 // The Python for optional helpers: the environment's COPPICE_PYTHON, or python3.
 std::string PythonProgram();
 

@@ -2,7 +2,9 @@
 
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
+#include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -52,11 +54,37 @@ at::Tensor RowOutput(const Json& outputs, Task task, size_t row, int64_t tokens)
   return at::stack({logits("start_logits"), logits("end_logits")}, 1);
 }
 
-std::string LastLine(const std::string& text) {
-  const size_t end = text.find_last_not_of('\n');
-  if (end == std::string::npos) return {};
-  const size_t before = text.find_last_of('\n', end);
-  return text.substr(before == std::string::npos ? 0 : before + 1, end - before);
+// What the script says, or why it says nothing.
+struct Answer {
+  std::string runtime, failure;
+  Json json;
+};
+
+Answer Ask(const std::filesystem::path& file, const Json& request) {
+  const ProgramResult result = RunProgram(
+      {PythonProgram(), "-c", std::string(kRunOnnxScript), file.string()}, request.dump());
+  if (result.code == kNoProgram || result.code == kNoRuntime) return {};
+  Answer answer = {"onnxruntime", {}, Json::parse(result.output, nullptr, false)};
+  if (result.code != 0 || answer.json.is_discarded()) {
+    answer.failure =
+        Printable(result.code != 0 ? LastLine(result.errors) : "outputs that are no numbers", 300);
+  } else {
+    answer.runtime = answer.json.at("runtime").get<std::string>();
+  }
+  return answer;
+}
+
+// Names of the outputs that a task's head has.
+std::vector<std::string> OutputsOf(Task task) {
+  if (task == Task::kNone) return {"sentence_embedding"};
+  if (task == Task::kQuestionAnswering) return {"start_logits", "end_logits"};
+  return {"logits"};
+}
+
+bool Has(const Json& shapes, Task task) {
+  const std::vector<std::string> names = OutputsOf(task);
+  return std::all_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return shapes.contains(name); });
 }
 
 }  // namespace
@@ -64,27 +92,47 @@ std::string LastLine(const std::string& text) {
 OnnxRun RunOnnx(const std::filesystem::path& file, const ModelSpec& spec, const Samples& samples,
                 int threads) {
   const std::vector<Batch> batches = MakeBatches(samples, spec, kBatchTokens, at::kCPU);
-  const ProgramResult result =
-      RunProgram({PythonProgram(), "-c", std::string(kRunOnnxScript), file.string()},
-                 Request(batches, threads).dump());
-  if (result.code == kNoProgram || result.code == kNoRuntime) return {};
-  OnnxRun run = {.runtime = "onnxruntime", .failure = {}, .outputs = {}};
-  const Json answer = Json::parse(result.output, nullptr, /*allow_exceptions=*/false);
-  if (result.code != 0 || answer.is_discarded()) {
-    run.failure =
-        Printable(result.code != 0 ? LastLine(result.errors) : "outputs that are no numbers", 300);
+  const Answer answer = Ask(file, Request(batches, threads));
+  OnnxRun run = {.runtime = answer.runtime, .failure = answer.failure, .outputs = {}};
+  if (run.runtime.empty() || !run.failure.empty()) return run;
+  if (!Has(answer.json.at("shapes"), spec.task)) {
+    run.failure = fmt::format("no output \"{}\"", OutputsOf(spec.task).front());
     return run;
   }
-  run.runtime = answer.at("runtime").get<std::string>();
+  if (const Json& shape = answer.json.at("shapes").at(OutputsOf(spec.task).front());
+      OutputsOf(spec.task).front() == "logits" && shape.size() == 2 && shape[1].is_number() &&
+      shape[1] != spec.labels) {
+    run.failure = fmt::format("{} logits, not {}", shape[1].get<int64_t>(), spec.labels);
+    return run;
+  }
   run.outputs.resize(samples.samples.size());
   for (size_t i = 0; i < batches.size(); ++i) {
     for (size_t row = 0; row < batches[i].samples.size(); ++row) {
       const auto sample = static_cast<size_t>(batches[i].samples[row]);
-      run.outputs[sample] =
-          RowOutput(answer.at("outputs").at(i), spec.task, row, samples.samples[sample].tokens());
+      run.outputs[sample] = RowOutput(answer.json.at("outputs").at(i), spec.task, row,
+                                      samples.samples[sample].tokens());
     }
   }
   return run;
+}
+
+OnnxDescription DescribeOnnx(const std::filesystem::path& file) {
+  const Answer answer = Ask(file, Request({}, 1));
+  OnnxDescription description = {answer.runtime, answer.failure, Task::kNone, 0};
+  if (description.runtime.empty() || !description.failure.empty()) return description;
+  const Json& shapes = answer.json.at("shapes");
+  if (Has(shapes, Task::kQuestionAnswering)) {
+    description.task = Task::kQuestionAnswering;
+    description.labels = 2;
+  } else if (Has(shapes, Task::kClassification)) {
+    const Json& shape = shapes.at("logits");
+    if (shape.size() == 2 && shape[1].is_number()) description.labels = shape[1].get<int64_t>();
+    description.task = description.labels == 1 ? Task::kRegression : Task::kClassification;
+    if (description.labels == 0) description.failure = "logits of no known number of labels";
+  } else if (!Has(shapes, Task::kNone)) {
+    description.failure = "no output that is known: logits, start_logits, sentence_embedding";
+  }
+  return description;
 }
 
 }  // namespace coppice

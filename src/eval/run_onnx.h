@@ -22,4 +22,13 @@ struct OnnxRun {
 OnnxRun RunOnnx(const std::filesystem::path& file, const ModelSpec& spec, const Samples& samples,
                 int threads);
 
+// What an ONNX file is for, by its outputs.
+struct OnnxDescription {
+  std::string runtime, failure;  // as above
+  Task task = Task::kNone;
+  int64_t labels = 0;
+};
+
+OnnxDescription DescribeOnnx(const std::filesystem::path& file);
+
 }  // namespace coppice

@@ -49,21 +49,27 @@ int64_t HeadMacs(const ModelSpec& spec, double tokens) {
 
 }  // namespace
 
+int64_t CostTable::OfSubLayer(size_t index, int64_t kept) const {
+  return curves.empty() ? unit[index] * kept : curves[index][static_cast<size_t>(kept)];
+}
+
 int64_t CostTable::Dense() const {
+  if (measured) return *measured;
   int64_t cost = fixed;
-  for (size_t i = 0; i < unit.size(); ++i) cost += unit[i] * units[i];
+  for (size_t i = 0; i < units.size(); ++i) cost += OfSubLayer(i, units[i]);
   return cost;
 }
 
 int64_t CostTable::Of(const Plan& plan) const {
-  Check(plan.kept.size() == unit.size(), "plan and cost table are of different models");
+  Check(plan.kept.size() == units.size(), "plan and cost table are of different models");
   int64_t cost = fixed;
-  for (size_t i = 0; i < unit.size(); ++i)
-    cost += unit[i] * static_cast<int64_t>(plan.kept[i].size());
+  for (size_t i = 0; i < units.size(); ++i)
+    cost += OfSubLayer(i, static_cast<int64_t>(plan.kept[i].size()));
   return cost;
 }
 
 CostTable MakeCostTable(const Model& model, CostKind kind, CostScope scope, double tokens) {
+  Check(kind != CostKind::kLatency, "latency is measured");
   CostTable table;
   for (const SubLayerSpec& sub : model.spec.sub_layers) {
     table.unit.push_back(kind == CostKind::kMacs ? UnitMacs(sub, model.spec.width, tokens)

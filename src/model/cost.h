@@ -6,9 +6,13 @@
 //   channel    2 * T * D, gated 3 * T * D
 // A unit's cost is a whole number, rounded up, so that a plan's cost is exact and never
 // under-counted.
+//
+// Latency does not grow in step with the units: its table has a curve for every sub-layer, which
+// latency/table.h makes of measurements.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,19 +21,24 @@
 
 namespace coppice {
 
-enum class CostKind { kMacs, kParameters };
+enum class CostKind { kMacs, kParameters, kLatency };
 enum class CostScope { kBlocks, kModel };
 
-// Cost of one unit of each sub-layer (2L), and of everything that cannot be pruned.
+// Cost of one unit of each sub-layer (2L), or of each number of units, and of everything that
+// cannot be pruned.
 struct CostTable {
-  std::vector<int64_t> unit;   // (2L)
+  std::vector<int64_t> unit;   // (2L); not used where there are curves
   std::vector<int64_t> units;  // (2L) units that are there
   int64_t fixed = 0;           // 0 for CostScope::kBlocks
-  int64_t Dense() const;
+  // (2L), of 0, 1, ..., units units: from 0, never falling. Empty: units cost `unit` each.
+  std::vector<std::vector<int64_t>> curves;
+  std::optional<int64_t> measured;  // of the whole model, where the parts are estimates
+  int64_t OfSubLayer(size_t index, int64_t kept) const;
+  int64_t Dense() const;  // of the whole model: as measured, or the sum
   int64_t Of(const Plan& plan) const;
 };
 
-// `tokens` is a mean length and may be fractional; it only matters for MACs.
+// Of MACs or parameters. `tokens` is a mean length and may be fractional; it only matters for MACs.
 CostTable MakeCostTable(const Model& model, CostKind kind, CostScope scope, double tokens);
 
 struct ModelSize {

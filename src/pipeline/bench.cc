@@ -1,6 +1,5 @@
 #include "pipeline/bench.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
@@ -8,152 +7,164 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "core/random.h"
+#include "latency/onnx_clock.h"
+#include "latency/run_once.h"
+#include "latency/stopwatch.h"
 #include "model/device.h"
-#include "model/forward.h"
-#include "model/generate.h"
+#include "pipeline/source.h"
 
 namespace coppice {
 namespace {
 
-Batch RandomBatch(const ModelSpec& spec, int64_t rows, int64_t length, at::Device device) {
-  Random random(0);
-  std::vector<int64_t> ids;
-  for (int64_t i = 0; i < rows * length; ++i) {
-    const int64_t id = random.Below(spec.vocabulary - 1);
-    ids.push_back(id >= spec.pad_id ? id + 1 : id);  // never padding
-  }
-  Batch batch;
-  batch.ids = at::tensor(ids, at::kLong).view({rows, length}).to(device);
-  batch.type_ids = at::zeros_like(batch.ids);
-  batch.mask = at::ones({rows, length}, batch.ids.options().dtype(at::kBool));
-  for (int64_t row = 0; row < rows; ++row) batch.samples.push_back(row);
-  return batch;
-}
-
-double MeasureMs(const Network& net, const Batch& batch) {
-  const double start = Now();
-  Forward(net, batch).to(at::kCPU);  // the copy waits for the device
-  return (Now() - start) * 1e3;
-}
-
-// A prompt, then a few tokens: the time of the one, the mean time of the others.
-struct GenerationMs {
-  double prefill = 0, decode = 0;
+struct Contestant {
+  std::string name;
+  std::filesystem::path onnx;  // empty: `net` runs in coppice
+  Network net;
+  bool language() const { return onnx.empty() && net.spec.task == Task::kLanguageModel; }
 };
 
-GenerationMs MeasureGenerationMs(const Network& net, const Batch& batch) {
-  constexpr int kSteps = 16;
-  Generation generation;
-  GenerationMs result;
-  double start = Now();
-  at::Tensor next = Extend(net, batch.ids, &generation).argmax(1, true);  // (B, 1)
-  next.to(at::kCPU);
-  result.prefill = (Now() - start) * 1e3;
-  start = Now();
-  for (int step = 0; step < kSteps; ++step) next = Extend(net, next, &generation).argmax(1, true);
-  next.to(at::kCPU);
-  result.decode = (Now() - start) * 1e3 / kSteps;
-  return result;
-}
-
-double Quantile(std::vector<double> sorted, double share) {
-  return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1) + 0.5)];
-}
-
-// Times of one stage, of every model.
-struct StageTimes {
-  std::string stage;
-  int64_t tokens = 0;  // read in one repeat
-  std::vector<std::vector<double>> ms;
+// One stage of one contestant, at one batch and length.
+struct Measured {
+  std::string runtime;
+  std::vector<Timing> stages;
 };
 
-void Measure(const Network& net, const Batch& batch, size_t model,
-             std::vector<StageTimes>* stages) {
-  if (net.spec.task != Task::kLanguageModel) {
-    (*stages)[0].ms[model].push_back(MeasureMs(net, batch));
-    return;
-  }
-  const GenerationMs times = MeasureGenerationMs(net, batch);
-  (*stages)[0].ms[model].push_back(times.prefill);
-  (*stages)[1].ms[model].push_back(times.decode);
+std::vector<double> RunStages(const Network& net, const Batch& batch) {
+  if (net.spec.task != Task::kLanguageModel) return {MeasureReading(net, batch)};
+  const GenerationMs ms = MeasureGeneration(net, batch);
+  return {ms.prefill, ms.decode};
 }
 
-void AddRows(const BenchOptions& options, int64_t rows, int64_t length, StageTimes stage,
-             std::vector<BenchRow>* table) {
-  double baseline = 0;
-  for (size_t i = 0; i < stage.ms.size(); ++i) {
-    std::vector<double>& ms = stage.ms[i];
-    std::sort(ms.begin(), ms.end());
-    BenchRow row;
-    row.model = options.models[i].string();
-    row.stage = stage.stage;
-    row.batch = rows;
-    row.length = length;
-    row.repeats = static_cast<int64_t>(ms.size());
-    row.median_ms = Quantile(ms, 0.5);
-    row.low_ms = Quantile(ms, 0.1);
-    row.high_ms = Quantile(ms, 0.9);
-    row.tokens_per_second = static_cast<double>(stage.tokens) / row.median_ms * 1e3;
-    if (i == 0) baseline = row.median_ms;
-    row.speedup = baseline / row.median_ms;
-    table->push_back(row);
-  }
-}
-
-void BenchShape(const BenchOptions& options, const std::vector<Network>& nets, int64_t rows,
-                int64_t length, Progress* progress, std::vector<BenchRow>* table) {
-  const bool language = nets[0].spec.task == Task::kLanguageModel;
-  const std::vector<std::vector<double>> none(nets.size());
-  std::vector<StageTimes> stages = {{language ? "prefill" : "forward", rows * length, none}};
-  if (language) stages.push_back({"decode", rows, none});
-  std::vector<StageTimes> warm_up = stages;
+// Of those that are bound, in their order.
+std::vector<Measured> MeasureHere(const std::vector<const Contestant*>& group, int64_t rows,
+                                  int64_t length, const Rounds& rounds, Progress* progress) {
   std::vector<Batch> batches;
-  for (size_t i = 0; i < nets.size(); ++i) {
-    batches.push_back(RandomBatch(nets[i].spec, rows, length, nets[i].compute.device));
-    for (int repeat = 0; repeat < 2; ++repeat) Measure(nets[i], batches[i], i, &warm_up);
+  for (const Contestant* one : group)
+    batches.push_back(RandomBatch(one->net.spec, rows, length, one->net.compute));
+  std::vector<Turn> turns;
+  for (size_t i = 0; i < group.size(); ++i)
+    turns.push_back([&net = group[i]->net, &batch = batches[i]] { return RunStages(net, batch); });
+  std::vector<Measured> measured;
+  for (const auto& stages : TakeTurns(turns, rounds, progress)) {
+    measured.push_back({"coppice", {}});
+    for (const std::vector<double>& ms : stages) measured.back().stages.push_back(Summarize(ms));
   }
-  const double start = Now();
-  for (int64_t round = 0; round < options.repeats && (round < 3 || Now() - start < options.seconds);
-       ++round) {
-    for (size_t i = 0; i < nets.size(); ++i) Measure(nets[i], batches[i], i, &stages);
-    progress->Step();
+  return measured;
+}
+
+// Token ids that the file surely has.
+int64_t OnnxVocabulary(const std::filesystem::path& file) {
+  constexpr int64_t kCommon = 1000;
+  const int64_t vocabulary = ReadOnnxInputs(file).vocabulary;
+  return vocabulary > 0 ? vocabulary : kCommon;
+}
+
+std::vector<Measured> MeasureFiles(const std::vector<const Contestant*>& group,
+                                   const LatencySetting& setting, const Rounds& rounds) {
+  std::vector<std::filesystem::path> files;
+  int64_t vocabulary = OnnxVocabulary(group.front()->onnx);
+  for (const Contestant* one : group) {
+    files.push_back(one->onnx);
+    vocabulary = std::min(vocabulary, OnnxVocabulary(one->onnx));
   }
-  for (StageTimes& stage : stages) AddRows(options, rows, length, std::move(stage), table);
+  const OnnxTimes times = TimeOnnxFiles(files, vocabulary, setting, rounds);
+  std::vector<Measured> measured;
+  for (const Timing& timing : times.timings) measured.push_back({times.runtime, {timing}});
+  return measured;
+}
+
+// Each runtime has its share of the time.
+std::vector<Measured> MeasureAll(const std::vector<Contestant>& contestants,
+                                 const BenchOptions& options, const LatencySetting& setting,
+                                 Progress* progress) {
+  std::vector<Measured> all(contestants.size());
+  for (const bool files : {false, true}) {
+    std::vector<const Contestant*> group;
+    std::vector<size_t> places;
+    for (size_t i = 0; i < contestants.size(); ++i) {
+      if (contestants[i].onnx.empty() == files) continue;
+      group.push_back(&contestants[i]);
+      places.push_back(i);
+    }
+    if (group.empty()) continue;
+    const double share =
+        static_cast<double>(group.size()) / static_cast<double>(contestants.size());
+    const Rounds rounds = {3, options.repeats, options.seconds * share};
+    const std::vector<Measured> measured =
+        files ? MeasureFiles(group, setting, rounds)
+              : MeasureHere(group, setting.batch, setting.tokens, rounds, progress);
+    for (size_t k = 0; k < places.size(); ++k) all[places[k]] = measured[k];
+  }
+  return all;
+}
+
+void AddRows(const std::vector<Contestant>& contestants, const std::vector<Measured>& measured,
+             const LatencySetting& setting, std::vector<BenchRow>* table) {
+  for (size_t stage = 0; stage < measured[0].stages.size(); ++stage) {
+    const double baseline = measured[0].stages[stage].median;
+    for (size_t i = 0; i < measured.size(); ++i) {
+      const Timing& timing = measured[i].stages[stage];
+      const bool decode = stage == 1;
+      const int64_t tokens = setting.batch * (decode ? 1 : setting.tokens);
+      table->push_back({.model = contestants[i].name,
+                        .runtime = measured[i].runtime,
+                        .stage = !contestants[i].language() ? "forward"
+                                 : decode                   ? "decode"
+                                                            : "prefill",
+                        .batch = setting.batch,
+                        .length = setting.tokens,
+                        .repeats = timing.repeats,
+                        .median_ms = timing.median,
+                        .low_ms = timing.low,
+                        .high_ms = timing.high,
+                        .tokens_per_second = static_cast<double>(tokens) / timing.median * 1e3,
+                        .speedup = baseline / timing.median});
+    }
+  }
+}
+
+Contestant Open(const std::filesystem::path& path, const BenchOptions& options,
+                const Compute& compute) {
+  Contestant contestant = {path.string(), FindOnnxFile(path), {}};
+  if (!contestant.onnx.empty()) return contestant;
+  contestant.net = Bind(LoadModel(path), compute);
+  for (const int64_t length : options.lengths) {
+    if (length <= contestant.net.spec.max_tokens) continue;
+    ThrowUsage({.what = "length is beyond the model's inputs",
+                .where = path.string(),
+                .expected = fmt::format("at most {}", contestant.net.spec.max_tokens),
+                .found = fmt::to_string(length)});
+  }
+  return contestant;
 }
 
 }  // namespace
 
 BenchReport Bench(const BenchOptions& options, const Console& console) {
-  at::NoGradGuard no_gradients;
+  const at::NoGradGuard no_gradients;
   UseThreads(options.threads);
   const Compute compute = ChooseCompute(options.device, options.dtype, Purpose::kMeasure);
   BenchReport report;
   report.device = DeviceName(compute);
   report.dtype = DtypeName(compute);
   report.threads = at::get_num_threads();
-  std::vector<Network> nets;
-  for (const std::filesystem::path& folder : options.models) {
-    nets.push_back(Bind(LoadModel(folder), compute));
-    if (nets.back().spec.task != nets.front().spec.task &&
-        (nets.back().spec.task == Task::kLanguageModel ||
-         nets.front().spec.task == Task::kLanguageModel)) {
+  std::vector<Contestant> contestants;
+  for (const std::filesystem::path& path : options.models) {
+    contestants.push_back(Open(path, options, compute));
+    if (contestants.back().language() != contestants.front().language()) {
       ThrowUsage(
-          {.what = "a language model and an encoder cannot be compared", .where = folder.string()});
-    }
-    for (const int64_t length : options.lengths) {
-      if (length <= nets.back().spec.max_tokens) continue;
-      ThrowUsage({.what = "length is beyond the model's inputs",
-                  .where = folder.string(),
-                  .expected = fmt::format("at most {}", nets.back().spec.max_tokens),
-                  .found = fmt::to_string(length)});
+          {.what = "a language model and an encoder cannot be compared", .where = path.string()});
     }
   }
   const auto shapes = static_cast<int64_t>(options.batches.size() * options.lengths.size());
   Progress progress(console, "bench", shapes * options.repeats);
   for (const int64_t rows : options.batches) {
-    for (const int64_t length : options.lengths)
-      BenchShape(options, nets, rows, length, &progress, &report.rows);
+    for (const int64_t length : options.lengths) {
+      const LatencySetting setting = {
+          .batch = rows, .tokens = length, .compute = compute, .threads = report.threads};
+      AddRows(contestants, MeasureAll(contestants, options, setting, &progress), setting,
+              &report.rows);
+    }
   }
   return report;
 }

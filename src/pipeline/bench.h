@@ -1,4 +1,5 @@
-// Measured speed of models side by side: random tokens, interleaved repeats, medians.
+// Measured speed of models side by side: random tokens, interleaved repeats, medians. Models of
+// coppice's own run here, ONNX files in ONNX Runtime; within a runtime they take turns.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,8 @@
 namespace coppice {
 
 struct BenchOptions {
-  std::vector<std::filesystem::path> models;  // the first is the baseline of the ratios
+  // Folders, GGUF files and ONNX files; the first is the baseline of the ratios.
+  std::vector<std::filesystem::path> models;
   std::vector<int64_t> batches = {1, 32};
   std::vector<int64_t> lengths = {128};
   int64_t repeats = 20;  // at most; fewer when they would take over `seconds`
@@ -25,7 +27,8 @@ struct BenchOptions {
 // a prompt of that length (prefill) and one more token after it (decode).
 struct BenchRow {
   std::string model;
-  std::string stage;  // "forward", "prefill" or "decode"
+  std::string runtime;  // "coppice", "onnxruntime 1.23.2"
+  std::string stage;    // "forward", "prefill" or "decode"
   int64_t batch = 0;
   int64_t length = 0;
   int64_t repeats = 0;
@@ -38,11 +41,13 @@ struct BenchRow {
 
 struct BenchReport {
   std::vector<BenchRow> rows;
-  std::string device, dtype;
+  std::string device, dtype;  // of the models that run in coppice; ONNX files have their own dtype
   int threads = 0;
 };
 
-// Runs the models in turn, round by round, so that whatever else the machine does hits all alike.
+// Throws Error: for models that cannot be loaded or compared, lengths that one does not take, and
+// kEnvironment for ONNX files without ONNX Runtime. Runs the models in turn, round by round, so
+// that whatever else the machine does hits all alike.
 BenchReport Bench(const BenchOptions& options, const Console& console);
 
 }  // namespace coppice

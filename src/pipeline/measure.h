@@ -25,7 +25,8 @@ struct Measurement {
   std::optional<Metric> metric;  // nothing for an embedding model, or without labels
   int64_t examples = 0;
   int64_t tokens = 0;
-  double seconds = 0;  // of the forward passes
+  double seconds = 0;   // of the forward passes
+  std::string runtime;  // "coppice", "onnxruntime 1.23.2"
   std::string device, dtype;
 };
 
@@ -35,7 +36,8 @@ struct PairMeasurement {
 };
 
 // Throw Error for files that cannot be used; the pair must have one task, one number of labels and
-// the same token ids.
+// the same token ids. One of a pair or both may be ONNX files, or folders that hold nothing else of
+// a model; ONNX Runtime runs them.
 Measurement MeasureModel(const std::filesystem::path& model, const MeasureOptions& options,
                          const Console& console);
 PairMeasurement MeasurePair(const std::filesystem::path& first, const std::filesystem::path& second,

@@ -132,7 +132,7 @@ std::vector<Levels> LevelTable(const ModelSpec& spec, const ObsScores& scores,
     for (size_t k = 0; k < scores.curves[i].counts.size(); ++k) {
       const int64_t count = scores.curves[i].counts[k];
       if (IsAllowed(sub, count, least, limits))
-        levels.push_back({count, scores.curves[i].losses[k], costs.unit[i] * count});
+        levels.push_back({count, scores.curves[i].losses[k], costs.OfSubLayer(i, count)});
     }
     table.push_back(std::move(levels));
   }

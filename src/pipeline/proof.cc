@@ -11,6 +11,7 @@
 #include "eval/run_model.h"
 #include "eval/run_onnx.h"
 #include "export/forms.h"
+#include "export/huggingface.h"
 
 namespace coppice {
 namespace {
@@ -77,6 +78,8 @@ std::vector<FormProof> ProveForms(const Model& model, const std::vector<std::str
   std::vector<FormProof> proofs;
   for (const std::string& name : forms) {
     const Form& form = FindForm(name);
+    if (const std::string problem = name == "hf" ? TokenizerProblem(model) : ""; !problem.empty())
+      console.Warn(fmt::format("the folder has no tokenizer: {}", problem));
     const OnnxRun run = RunForm(form, model.spec, folder, samples, threads);
     FormProof& proof = proofs.emplace_back();
     proof.form = name;

@@ -16,8 +16,10 @@
 #include "load/strict_json.h"
 #include "model/device.h"
 #include "pipeline/contest.h"
+#include "pipeline/costs.h"
 #include "pipeline/curve.h"
 #include "pipeline/obs.h"
+#include "pipeline/prune_options.h"
 #include "pipeline/select.h"
 #include "pipeline/source.h"
 #include "search/global_search.h"
@@ -30,48 +32,6 @@ struct Evaluation {
   Dataset dataset;
   Samples samples;
 };
-
-void CheckOptions(const PruneOptions& options) {
-  const Method& method = FindMethod(options.method);
-  std::vector<double> shares = options.curve;
-  if (options.keep) shares.push_back(*options.keep);
-  for (const double share : shares) {
-    if (share > 0 && share <= 1) continue;
-    ThrowUsage({.what = "the share to keep is out of range",
-                .expected = "above 0, at most 1",
-                .found = fmt::format("{}", share)});
-  }
-  if (!options.keep && options.curve.empty() && options.plan.empty())
-    ThrowUsage({.what = "a budget is missing", .expected = "a share to keep"});
-  if (!options.curve.empty() && (options.method != "obs" || !options.plan.empty())) {
-    ThrowUsage({.what = "a curve comes from the levels of the default method",
-                .where = "--curve",
-                .hint = "use --method obs without --plan"});
-  }
-  if (options.repair) ParseRepair(*options.repair);
-  if (options.ridge && !(*options.ridge >= 0 && std::isfinite(*options.ridge))) {
-    ThrowUsage({.what = "bad value", .where = "--ridge", .expected = "0 or more"});
-  }
-  if (options.samples && *options.samples < 1)
-    ThrowUsage({.what = "bad value", .where = "--samples", .expected = "1 or more"});
-  const bool unnamed = std::any_of(options.data.begin(), options.data.end(),
-                                   [](const DataPart& part) { return part.file.empty(); });
-  if (options.data.empty() || unnamed) {
-    ThrowUsage({.what = "calibration examples are missing", .hint = "give them with --data FILE"});
-  }
-  if (options.as_published && !method.published) {
-    ThrowUsage({.what = fmt::format("--as-published has no meaning for {}", options.method),
-                .expected = "method fisher or numerical"});
-  }
-  if (options.channel_multiple < 1)
-    ThrowUsage({.what = "bad value", .where = "--channel-multiple", .expected = "1 or more"});
-  for (const std::string& form : options.forms) FindForm(form);
-  ParseGgufType(options.gguf_type);
-  if (options.as_published && (options.repair || options.uniform)) {
-    ThrowUsage({.what = "--as-published leaves no choice of repair or shape",
-                .hint = "drop --repair or --uniform"});
-  }
-}
 
 // Of eight samples that are fitted, one more is drawn to choose by.
 constexpr int64_t kFittedPerHeldOut = 8;
@@ -158,9 +118,15 @@ Plan ReadPlan(const std::filesystem::path& file) {
       file.string());
 }
 
+std::vector<Plan> PlansOf(const std::vector<ObsPlan>& plans) {
+  std::vector<Plan> result;
+  for (const ObsPlan& plan : plans) result.push_back(plan.plan);
+  return result;
+}
+
 // No model where the curve alone is wanted.
 std::optional<Model> PruneByObs(const Model& model, const Network& dense, const FitSamples& samples,
-                                const CostTable& costs, const PruneOptions& options,
+                                const CostTable& table, const PruneOptions& options,
                                 const Console& console, PruneReport* report) {
   std::vector<ObsPlan> plans;
   if (!options.plan.empty()) {
@@ -173,11 +139,16 @@ std::optional<Model> PruneByObs(const Model& model, const Network& dense, const 
       scores = MakeObsScores(model, dense, samples, options, console, report);
     }
     const StageClock clock(&report->seconds.search);
-    const SearchLimits limits = LimitsOf(model.spec, options.channel_multiple);
-    report->curve = MakeCurve(model.spec, scores, costs, options.curve, limits);
+    const SearchLimits limits = LimitsOf(model.spec, options);
+    report->curve = MakeCurve(model.spec, scores, table, options.curve, limits);
     if (!options.keep) return {};
-    plans =
-        MakeObsPlans(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits, options);
+    const auto search = [&](const CostTable& costs) {
+      return MakeObsPlans(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits,
+                          options);
+    };
+    const CostTable costs = CostsToSearchWith(
+        table, [&](const CostTable& tried) { return PlansOf(search(tried)); }, console, report);
+    plans = search(costs);
     for (int64_t round = 1; round <= options.rounds && plans.front().name == "levels"; ++round) {
       const Plan around = round == 1 ? plans.front().plan : plans.back().plan;
       Remeasure(dense, samples.held_out, around, options, console, &scores);
@@ -211,8 +182,12 @@ Model PruneInSteps(const Model& model, const Network& dense, const FitSamples& s
   }
   {
     const StageClock clock(&seconds.search);
-    report->plan = options.plan.empty() ? SearchPlan(model, scored, costs, options, console, report)
-                                        : ReadPlan(options.plan);
+    const auto search = [&](const CostTable& tried) {
+      return std::vector<Plan>{SearchPlan(model, scored, tried, options, console, report)};
+    };
+    report->plan = !options.plan.empty()
+                       ? ReadPlan(options.plan)
+                       : search(CostsToSearchWith(costs, search, console, report)).front();
     ValidatePlan(report->plan, UnitCounts(model.spec), options.plan.string());
   }
   scored.gradients.clear();
@@ -342,7 +317,7 @@ void DescribeModel(const Model& model, PruneReport* report) {
 
 PruneReport Prune(const PruneOptions& options, const Console& console) {
   const double start = Now();
-  CheckOptions(options);
+  CheckPruneOptions(options);
   std::vector<std::filesystem::path> inputs = {options.model, options.eval, options.plan,
                                                options.vocabulary};
   for (const DataPart& part : options.data) inputs.push_back(part.file);
@@ -376,13 +351,17 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     const StageClock clock(&seconds.calibrate);
     ReadExamples(model, dense, tokenizer, console, &samples, &held_out, &evaluation, &report);
   }
-  const CostTable costs = MakeCostTable(model, options.budget, options.scope, report.tokens);
+  const CostTable costs = MakeCosts(model, console, &report);
   const FitSamples fit{samples, held_out};
   const std::optional<Model> pruned =
       options.method == "obs" ? PruneByObs(model, dense, fit, costs, options, console, &report)
                               : PruneInSteps(model, dense, fit, costs, options, console, &report);
   if (pruned)
     report.kept = static_cast<double>(costs.Of(report.plan)) / static_cast<double>(costs.Dense());
+  if (pruned && report.latency) {
+    MeasureResult(*pruned, report.plan, console, &*report.latency);
+    report.kept = report.latency->result->share();
+  }
   Finish(model, pruned, samples, evaluation, console, &report);
   seconds.total = Now() - start;
   return report;

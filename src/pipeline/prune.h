@@ -16,6 +16,7 @@
 #include "model/cost.h"
 #include "pipeline/calibration_data.h"
 #include "pipeline/image_data.h"
+#include "pipeline/latency_budget.h"
 #include "pipeline/proof.h"
 #include "tune/tune.h"
 
@@ -30,6 +31,7 @@ struct PruneOptions {
   CostKind budget = CostKind::kMacs;
   CostScope scope = CostScope::kBlocks;
   std::optional<double> keep;  // share that stays, in (0, 1]; not needed with a curve or a plan
+  LatencyOptions latency;      // of CostKind::kLatency
   std::optional<double>
       at_length;  // tokens at which MACs are counted; the calibration mean without it
   std::string method = "obs";
@@ -117,6 +119,7 @@ struct PruneReport {
   double ridge = 0;                        // that the repair used
   double kept_score = 0, total_score = 0;  // sums of the search's scores
   std::vector<FormProof> forms;            // that were written
+  std::optional<LatencyBudget> latency;    // of CostKind::kLatency
   std::optional<Metric> eval_before, eval_after;
   int64_t peak_memory_bytes = 0;
   std::string device, dtype, data_sha256, model_sha256;

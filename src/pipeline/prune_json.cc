@@ -9,9 +9,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+std::string KindName(CostKind kind) {
+  return kind == CostKind::kMacs ? "macs" : kind == CostKind::kParameters ? "params" : "latency";
+}
+
 Json BudgetJson(const PruneReport& report) {
-  return {{"kind", report.options.budget == CostKind::kMacs ? "macs" : "params"},
-          {"of", report.options.scope == CostScope::kBlocks ? "blocks" : "model"},
+  const bool blocks = report.options.scope == CostScope::kBlocks && !report.latency;
+  return {{"kind", KindName(report.options.budget)},
+          {"of", blocks ? "blocks" : "model"},
           {"at_length", report.tokens},
           {"asked", report.options.keep ? Json(*report.options.keep) : Json()},
           {"got", report.kept}};
@@ -91,6 +96,7 @@ Json ResultJson(const PruneReport& report) {
       {"peak_memory_bytes", report.peak_memory_bytes},
       {"device", report.device},
       {"dtype", report.dtype}};
+  if (report.latency) json["latency"] = LatencyJson(*report.latency);
   if (report.eval_before && report.eval_after) {
     json["eval"] = {{"metric", report.eval_before->name},
                     {"before", report.eval_before->value},
@@ -140,6 +146,7 @@ Json RecordJson(const PruneReport& report) {
                {"forms", ProofsJson(report.forms)},
                {"sha256", {{"data", report.data_sha256}, {"model", report.model_sha256}}},
                {"seconds", SecondsJson(report.seconds, false)}};
+  if (report.latency) json["latency"] = LatencyJson(*report.latency);
   for (const DataPart& part : report.options.data)
     json["options"]["data"].push_back({{"file", part.file.string()}, {"weight", part.weight}});
   if (const Json drawn = DrawnImagesJson(report.options); report.images && !drawn.is_null())

@@ -205,10 +205,14 @@ int64_t BudgetLimit(const CostTable& costs, double keep) {
   return static_cast<int64_t>(std::floor(keep * static_cast<double>(costs.Dense())));
 }
 
-SearchLimits LimitsOf(const ModelSpec& spec, int64_t multiple) {
+SearchLimits LimitsOf(const ModelSpec& spec, const PruneOptions& options) {
+  constexpr int64_t kFast = 16;  // channels: what a processor's vectors hold
   SearchLimits limits;
-  if (spec.form == BlockForm::kEncoder) return limits;
-  limits.multiple = multiple;
+  if (spec.form == BlockForm::kEncoder) {
+    if (options.budget == CostKind::kLatency) limits.multiple = kFast;
+    return limits;
+  }
+  limits.multiple = options.channel_multiple;
   for (size_t i = 0; i < spec.sub_layers.size(); ++i) {
     const bool first_attention = i == 0;
     const bool ffn = spec.sub_layers[i].kind == UnitKind::kChannel;
@@ -227,7 +231,7 @@ Scored ScoreUnits(const Model& model, const Network& dense, const Samples& sampl
 Plan SearchPlan(const Model& model, const Scored& scored, const CostTable& costs,
                 const PruneOptions& options, const Console& console, PruneReport* report) {
   const int64_t limit = BudgetLimit(costs, *options.keep);
-  const SearchLimits limits = LimitsOf(model.spec, options.channel_multiple);
+  const SearchLimits limits = LimitsOf(model.spec, options);
   GlobalSearchResult result;
   if (options.uniform) {
     result = SearchEvenly(model.spec, scored.scores, costs, limit, limits, /*keep=*/1);
@@ -243,7 +247,8 @@ Plan SearchPlan(const Model& model, const Scored& scored, const CostTable& costs
   report->kept_score = result.kept_score;
   if (costs.Of(result.plan) > limit) {
     console.Warn(fmt::format(
-        "the published ranking counts units: it keeps {:.3f} of the cost",
+        "the published {}: it keeps {:.3f} of the cost",
+        costs.curves.empty() ? "ranking counts units" : "search counts heads and channels alone",
         static_cast<double>(costs.Of(result.plan)) / static_cast<double>(costs.Dense())));
   }
   return result.plan;

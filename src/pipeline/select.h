@@ -53,7 +53,7 @@ Plan SearchPlan(const Model& model, const Scored& scored, const CostTable& costs
 // What a plan may cost for keeping this share.
 int64_t BudgetLimit(const CostTable& costs, double keep);
 
-// What the forms that are written ask of every plan.
-SearchLimits LimitsOf(const ModelSpec& spec, int64_t multiple);
+// What the forms that are written ask of every plan, and what is fast of it.
+SearchLimits LimitsOf(const ModelSpec& spec, const PruneOptions& options);
 
 }  // namespace coppice

@@ -1,61 +1,12 @@
 #include "pipeline/source.h"
 
-#include <limits>
-#include <string_view>
-
 #include "core/error.h"
+#include "core/file.h"
+#include "export/gguf_vocabulary_keys.h"
+#include "load/strict_json.h"
 #include "tokenize/gguf_tokenizer.h"
 
 namespace coppice {
-namespace {
-
-constexpr std::string_view kPrefix = "tokenizer.ggml.";
-
-// The value of one key as a T, where it is there and of that kind.
-template <typename T>
-std::optional<T> Get(const GgufMetadata& metadata, std::string_view key) {
-  for (const auto& [name, value] : metadata) {
-    if (name.starts_with(kPrefix) && name.substr(kPrefix.size()) == key)
-      return value.template As<T>();
-  }
-  return std::nullopt;
-}
-
-template <typename To, typename From>
-std::vector<To> Narrow(const std::optional<std::vector<From>>& numbers) {
-  std::vector<To> narrow;
-  for (const From number : numbers.value_or(std::vector<From>{}))
-    narrow.push_back(static_cast<To>(number));
-  return narrow;
-}
-
-std::optional<int32_t> GetId(const GgufMetadata& metadata, std::string_view key) {
-  const std::optional<int64_t> id = Get<int64_t>(metadata, key);
-  if (!id || *id < 0 || *id > std::numeric_limits<int32_t>::max()) return std::nullopt;
-  return static_cast<int32_t>(*id);
-}
-
-GgufVocabulary VocabularyOf(const GgufMetadata& metadata) {
-  using Texts = std::vector<std::string>;
-  GgufVocabulary vocabulary;
-  vocabulary.model = Get<std::string>(metadata, "model").value_or("");
-  vocabulary.pre = Get<std::string>(metadata, "pre").value_or("");
-  vocabulary.tokens = Get<Texts>(metadata, "tokens").value_or(Texts{});
-  vocabulary.merges = Get<Texts>(metadata, "merges").value_or(Texts{});
-  vocabulary.token_types = Narrow<int32_t>(Get<std::vector<int64_t>>(metadata, "token_type"));
-  vocabulary.scores = Narrow<float>(Get<std::vector<double>>(metadata, "scores"));
-  vocabulary.bos = GetId(metadata, "bos_token_id");
-  vocabulary.eos = GetId(metadata, "eos_token_id");
-  vocabulary.unk = GetId(metadata, "unknown_token_id");
-  vocabulary.pad = GetId(metadata, "padding_token_id");
-  vocabulary.add_bos = Get<bool>(metadata, "add_bos_token");
-  vocabulary.add_eos = Get<bool>(metadata, "add_eos_token");
-  vocabulary.add_space_prefix = Get<bool>(metadata, "add_space_prefix");
-  return vocabulary;
-}
-
-}  // namespace
-
 void RefuseToReplace(const std::vector<std::filesystem::path>& inputs,
                      const std::filesystem::path& out) {
   namespace fs = std::filesystem;
@@ -73,6 +24,37 @@ void RefuseToReplace(const std::vector<std::filesystem::path>& inputs,
       if (at == at.root_path()) break;
     }
   }
+}
+
+std::filesystem::path FindOnnxFile(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (fs::is_regular_file(path, error)) return path.extension() == ".onnx" ? path : fs::path();
+  if (!fs::is_regular_file(path / "model.onnx", error)) return {};
+  for (const fs::directory_entry& entry : fs::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".safetensors") || name.ends_with(".gguf")) return {};
+  }
+  return path / "model.onnx";
+}
+
+OnnxInputs ReadOnnxInputs(const std::filesystem::path& file) {
+  OnnxInputs inputs;
+  const std::filesystem::path config = file.parent_path() / "config.json";
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(config, error)) return inputs;
+  const auto json = ParseStrictJson<nlohmann::json>(ReadFile(config), config, "config");
+  const auto number = [&](const char* key) -> int64_t {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
+  };
+  inputs.vocabulary = number("vocab_size");
+  inputs.pad_id = number("pad_token_id");
+  inputs.token_types = number("type_vocab_size");
+  // Some models count positions from behind the padding's: none has room for more than this.
+  const int64_t positions = number("max_position_embeddings");
+  inputs.max_tokens = positions > 0 ? positions - inputs.pad_id - (inputs.pad_id > 0) : 0;
+  return inputs;
 }
 
 Tokenizer LoadTokenizer(const Model& model) {

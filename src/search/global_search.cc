@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "search/curve_search.h"
+#include "search/published_latency.h"
 
 namespace coppice {
 namespace {
@@ -58,6 +60,10 @@ void FailBudget(const CostTable& costs, int64_t limit, const std::string& why) {
 GlobalSearchResult SearchGlobally(const ModelSpec& spec, const std::vector<at::Tensor>& scores,
                                   const CostTable& costs, int64_t limit, SearchRules rules,
                                   const SearchLimits& limits) {
+  if (!costs.curves.empty()) {
+    return rules == SearchRules::kPublished ? SearchLatencyAsPublished(spec, scores, costs, limit)
+                                            : SearchCurves(spec, scores, costs, limit, limits);
+  }
   const Ranking heads = Rank(spec, scores, costs, limits, UnitKind::kHead);
   const Ranking channels = Rank(spec, scores, costs, limits, UnitKind::kChannel);
   const bool published = rules == SearchRules::kPublished;

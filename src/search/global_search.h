@@ -4,7 +4,8 @@
 // Fisher information). Heads all cost the same and channels all cost the same, so for each number
 // of heads the best choice is the best heads and, with what is left of the budget, the best
 // channels: trying every number of heads finds the exact optimum. With channels in blocks it is
-// exact among the plans of whole blocks.
+// exact among the plans of whole blocks. Where the costs are curves, SearchCurves() or, with the
+// published rules, SearchLatencyAsPublished() takes over.
 #pragma once
 
 #include <ATen/core/Tensor.h>

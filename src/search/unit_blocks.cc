@@ -23,11 +23,12 @@ std::vector<UnitBlock> MakeBlocks(const ModelSpec& spec, const std::vector<at::T
       UnitBlock block;
       block.sub_layer = i;
       block.required = begin < least;
-      for (int64_t k = begin; k < std::min(begin + size, units); ++k) {
+      const int64_t end = std::min(begin + size, units);
+      block.cost = costs.OfSubLayer(i, end) - costs.OfSubLayer(i, begin);
+      for (int64_t k = begin; k < end; ++k) {
         const int64_t unit = order[static_cast<size_t>(k)];
         block.units.push_back(unit);
         block.score += score[unit];
-        block.cost += costs.unit[i];
       }
       blocks.push_back(std::move(block));
     }

@@ -24,7 +24,7 @@ struct UnitBlock {
   size_t sub_layer = 0;
   std::vector<int64_t> units;
   double score = 0;       // sum of its units'
-  int64_t cost = 0;       // sum of its units'
+  int64_t cost = 0;       // of its units, those of the blocks before it being there
   bool required = false;  // by SearchLimits::least
   double mean() const { return score / static_cast<double>(units.size()); }
 };

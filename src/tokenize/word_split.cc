@@ -145,9 +145,16 @@ constexpr std::string_view kQwen2Regex =
 }  // namespace
 
 WordSplit FindSplit(std::string_view regex) {
-  if (regex == kGpt2Regex) return SplitAsGpt2;
-  if (regex == kLlama3Regex) return SplitAsLlama3;
-  return regex == kQwen2Regex ? SplitAsQwen2 : nullptr;
+  for (const WordSplit split : {SplitAsGpt2, SplitAsLlama3, SplitAsQwen2}) {
+    if (regex == RegexOf(split)) return split;
+  }
+  return nullptr;
+}
+
+std::string_view RegexOf(WordSplit split) {
+  if (split == SplitAsGpt2) return kGpt2Regex;
+  if (split == SplitAsLlama3) return kLlama3Regex;
+  return split == SplitAsQwen2 ? kQwen2Regex : std::string_view();
 }
 
 void SplitAsBert(std::string_view text, std::vector<ByteRange>& words) {

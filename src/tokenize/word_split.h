@@ -19,6 +19,8 @@ using WordSplit = void (*)(std::string_view text, std::vector<ByteRange>& words)
 
 // The split that a regular expression stands for; null when it is not known.
 WordSplit FindSplit(std::string_view regex);
+// The way back; empty for a split that is not known as a regular expression.
+std::string_view RegexOf(WordSplit split);
 
 // White space is dropped, every punctuation mark stands alone.
 void SplitAsBert(std::string_view text, std::vector<ByteRange>& words);
