@@ -80,7 +80,9 @@ void SweepChannels(const ObsOptions& options, State* state, ObsCurve* curve) {
   int64_t left = all;
   at::Tensor gone = at::zeros({all}, state->units.options().dtype(at::kBool));
   while (left > 0) {
-    const int64_t count = std::min(options.block, left);
+    // An odd rest leaves first, so that all other widths are whole blocks.
+    const int64_t odd = left % options.block;
+    const int64_t count = odd > 0 ? odd : options.block;
     const at::Tensor score =
         (state->weight.square().sum(1) / state->inverse.diagonal()).masked_fill(gone, kGone);
     const at::Tensor chosen = std::get<1>(score.topk(count, 0, /*largest=*/false, /*sorted=*/true));
