@@ -131,7 +131,7 @@ void BenchLevels(Subject& subject, benchmark::State& state) {
     }
   }
   Measure(state, subject.compute.device,
-          [&] { MeasureReplacements(net, subject.samples, replacements, kQuiet); });
+          [&] { MeasureReplacements(net, subject.samples, replacements, {}, kQuiet); });
   const auto tokens = static_cast<double>(subject.samples.tokens());
   Work work = ForwardWork(net, subject.samples, 0, subject.depth());
   for (size_t i = 0; i < subject.depth(); ++i) {

@@ -46,7 +46,8 @@ Work ForwardWork(const Network& net, const Samples& samples, size_t from, size_t
   Work work;
   for (size_t i = from; i < to; ++i) {
     const SubLayer& sub = net.sub_layers[i];
-    const auto weights = static_cast<double>(sub.in.weight.numel() + sub.out.weight.numel());
+    auto weights = static_cast<double>(sub.out.weight.numel());
+    for (const Linear& linear : sub.in) weights += static_cast<double>(linear.weight.numel());
     double operations = 2 * tokens * weights;
     if (sub.kind == UnitKind::kHead)
       operations += 4 * pairs * static_cast<double>(sub.units * sub.width);

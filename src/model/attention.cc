@@ -147,8 +147,7 @@ at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const Attention
   const int64_t tokens = hidden.size(1);
   const int64_t width = sub.width / sub.queries;  // E
   const int64_t keys = sub.units * width;
-  const std::vector<at::Tensor> parts =
-      Apply(sub.in, hidden).split_with_sizes({keys * sub.queries, keys, keys}, 2);
+  const std::vector<at::Tensor> parts = ApplyAll(sub.in, hidden, {keys * sub.queries, keys, keys});
   const at::Tensor query =
       Rotate(parts[0].view({rows, tokens, sub.units, sub.queries, width}).permute({0, 2, 3, 1, 4}),
              context);

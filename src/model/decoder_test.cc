@@ -38,6 +38,19 @@ TEST(TinyDecoder, LoadsAsTheGoldenSaysAndAllAreThere) {
   }
 }
 
+TEST(TinyDecoder, GivesTheSameWithMatricesApart) {
+  for (const std::string& name : TinyDecoderNames()) {
+    SCOPED_TRACE(name);
+    const TinyDecoder tiny(name);
+    Compute apart = tiny.net.compute;
+    apart.joined_bytes = 0;
+    const Network net = Bind(tiny.model, apart);
+    EXPECT_EQ(net.sub_layers[1].in.size(), 2u);
+    const Batch batch = GoldenBatch(tiny.cases, net.spec.pad_id);
+    EXPECT_LT(MaxDifference(Outputs(net, batch), Outputs(tiny.net, batch)), 1e-5);
+  }
+}
+
 TEST(TinyDecoder, GivesTheGoldenLogitsAloneAndPadded) {
   for (const std::string& name : TinyDecoderNames()) {
     SCOPED_TRACE(name);

@@ -54,9 +54,8 @@ at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const at::Tensor&
   }
   const at::Tensor input = ReadByBranch(net, sub, hidden).to(net.compute.dtype);  // (B, T, D)
   if (sub.kind == UnitKind::kHead) return Attend(sub, input, context, cache);
-  const at::Tensor in = Apply(sub.in, input);
-  if (!sub.gated) return Activate(in, net.spec.activation);
-  const std::vector<at::Tensor> parts = in.chunk(2, -1);
+  if (!sub.gated) return Activate(Apply(sub.in[0], input), net.spec.activation);
+  const std::vector<at::Tensor> parts = ApplyAll(sub.in, input, {sub.units, sub.units});
   return Activate(parts[0], net.spec.activation) * parts[1];
 }
 

@@ -27,23 +27,36 @@ class ExactBfloat16Products {
   }
 };
 
+// Columns of a block of a symmetric product.
+int64_t BlockWidth(int64_t inputs) {
+  constexpr int64_t kBlocks = 6, kLeast = 128;
+  return std::max(kLeast, (inputs + kBlocks - 1) / kBlocks);
+}
+
 // sum += x'x in the blocks on and above the diagonal, about 7 / 12 of the work.
 void AddGram(const at::Tensor& x, at::Tensor* sum) {
-  constexpr int64_t kBlocks = 6, kLeast = 128;
   const int64_t inputs = x.size(1);
-  const int64_t width = std::max(kLeast, (inputs + kBlocks - 1) / kBlocks);
+  const int64_t width = BlockWidth(inputs);
   for (int64_t begin = 0; begin < inputs; begin += width) {
     const int64_t end = std::min(begin + width, inputs);
     sum->slice(0, begin, end).slice(1, begin).addmm_(x.slice(1, begin, end).t(), x.slice(1, begin));
   }
 }
 
+// Fills the blocks below the diagonal, in place: such a matrix may be a gigabyte.
+void Mirror_(at::Tensor* sum) {
+  const int64_t inputs = sum->size(0);
+  const int64_t width = BlockWidth(inputs);
+  for (int64_t begin = 0; begin < inputs; begin += width) {
+    const int64_t end = std::min(begin + width, inputs);
+    const at::Tensor above = sum->slice(0, begin, end).slice(1, end);
+    sum->slice(0, end).slice(1, begin, end).copy_(above.t());
+  }
+}
+
 at::Tensor Joined(const std::vector<at::Tensor>& rows) {
   return rows.size() == 1 ? rows[0] : at::cat(rows);
 }
-
-// The whole of a symmetric matrix whose part below the diagonal is not there.
-at::Tensor Mirror(const at::Tensor& upper) { return upper.triu() + upper.triu(1).t(); }
 
 }  // namespace
 
@@ -55,7 +68,8 @@ at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin) {
     const ExactBfloat16Products guard;
     AddGram(values, &sum);
   }
-  return Mirror(sum);
+  Mirror_(&sum);
+  return sum;
 }
 
 // sum += left'right.
@@ -126,7 +140,8 @@ at::Tensor ProductSum::Total() const {
     AddRows(x, symmetric_ ? x : filled(right_), &rest);
     sum.add_(rest);
   }
-  return symmetric_ ? Mirror(sum) : sum;
+  if (symmetric_) Mirror_(&sum);
+  return sum;
 }
 
 at::Tensor GramMatrix(const at::Tensor& inputs) {

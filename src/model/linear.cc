@@ -17,6 +17,14 @@ at::Tensor Apply(const Linear& linear, const at::Tensor& x) {
   return at::linear(x.to(linear.weight.scalar_type()), linear.weight, linear.bias);
 }
 
+std::vector<at::Tensor> ApplyAll(const std::vector<Linear>& layers, const at::Tensor& x,
+                                 at::IntArrayRef rows) {
+  if (layers.size() < rows.size()) return Apply(layers[0], x).split_with_sizes(rows, -1);
+  std::vector<at::Tensor> outputs;
+  for (const Linear& layer : layers) outputs.push_back(Apply(layer, x));
+  return outputs;
+}
+
 at::Tensor Activate(const at::Tensor& x, Activation activation) {
   switch (activation) {
     case Activation::kGelu:

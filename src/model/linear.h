@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "model/network.h"
 
 namespace coppice {
@@ -10,6 +12,11 @@ namespace coppice {
 // x W' + b in the weight's dtype. x: (..., in). A matrix without rows or columns is allowed: no
 // inputs leave the bias alone.
 at::Tensor Apply(const Linear& linear, const at::Tensor& x);
+
+// The outputs of several linear layers with one input, which have `rows` outputs each; the layers
+// may be one, joined.
+std::vector<at::Tensor> ApplyAll(const std::vector<Linear>& layers, const at::Tensor& x,
+                                 at::IntArrayRef rows);
 
 at::Tensor Activate(const at::Tensor& x, Activation activation);
 

@@ -64,6 +64,28 @@ TEST(TinyModel, GivesTheGoldenOutputAloneAndPadded) {
   }
 }
 
+// Large matrices with one input stay apart, as they are in the file.
+TEST(TinyModel, GivesTheSameWithMatricesApart) {
+  for (const std::string& name : TinyNames()) {
+    SCOPED_TRACE(name);
+    const Tiny tiny(name);
+    Compute apart = tiny.net.compute;
+    apart.joined_bytes = 0;
+    const Network net = Bind(tiny.model, apart);
+    EXPECT_EQ(net.sub_layers[0].in.size(), 3u);
+    EXPECT_EQ(tiny.net.sub_layers[0].in.size(), 1u);
+    const at::Tensor& query =
+        tiny.model.tensors.at(tiny.model.spec.sub_layers[0].query + ".weight");
+    if (query.scalar_type() == at::kFloat) {  // viewed, not copied
+      EXPECT_EQ(net.sub_layers[0].in[0].weight.data_ptr(), query.data_ptr());
+    }
+    const Batch batch = GoldenBatch(tiny.cases, net.spec.pad_id);
+    EXPECT_LT(
+        MaxDifference(Outputs(net, batch).nan_to_num(), Outputs(tiny.net, batch).nan_to_num()),
+        1e-6);
+  }
+}
+
 TEST(TinyModel, PaddingIsNeverAnAnswer) {
   const Tiny tiny("bert-question-answering");
   const Batch batch = GoldenBatch(tiny.cases, tiny.net.spec.pad_id);

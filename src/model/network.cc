@@ -26,9 +26,12 @@ Norm GetNorm(const Model& model, const std::string& name, const Compute& compute
   return {Get(model, name + ".weight", exact), GetOptional(model, name + ".bias", exact)};
 }
 
-// The rows of several linear layers with one input, as one. Where some have a bias, the others get
-// zeros.
-Linear Join(const std::vector<Linear>& parts) {
+// Several linear layers with one input, as one where that is small. Where some have a bias, the
+// others get zeros.
+std::vector<Linear> Join(std::vector<Linear> parts, size_t most_bytes) {
+  size_t bytes = 0;
+  for (const Linear& part : parts) bytes += part.weight.nbytes();
+  if (bytes > most_bytes) return parts;
   std::vector<at::Tensor> weights, biases;
   bool any = false;
   for (const Linear& part : parts) {
@@ -37,7 +40,7 @@ Linear Join(const std::vector<Linear>& parts) {
     biases.push_back(part.bias.defined() ? part.bias
                                          : at::zeros({part.weight.size(0)}, part.weight.options()));
   }
-  return {at::cat(weights), any ? at::cat(biases) : at::Tensor()};
+  return {{at::cat(weights), any ? at::cat(biases) : at::Tensor()}};
 }
 
 }  // namespace
@@ -50,15 +53,17 @@ SubLayer BindSubLayer(const Model& model, const SubLayerSpec& spec, const Comput
   if (spec.kind == UnitKind::kHead) {
     sub.queries = spec.queries;
     sub.in = Join({GetLinear(model, spec.query, compute), GetLinear(model, spec.key, compute),
-                   GetLinear(model, spec.value, compute)});
+                   GetLinear(model, spec.value, compute)},
+                  compute.joined_bytes);
     if (!spec.relative_bias.empty()) {
       sub.relative_bias = Get(model, spec.relative_bias, {compute.device, at::kFloat});
     }
   } else if (!spec.gate.empty()) {
     sub.gated = true;
-    sub.in = Join({GetLinear(model, spec.gate, compute), GetLinear(model, spec.up, compute)});
+    sub.in = Join({GetLinear(model, spec.gate, compute), GetLinear(model, spec.up, compute)},
+                  compute.joined_bytes);
   } else {
-    sub.in = GetLinear(model, spec.up, compute);
+    sub.in = {GetLinear(model, spec.up, compute)};
   }
   sub.out = GetLinear(model, spec.output, compute);
   sub.norm = GetNorm(model, spec.norm, compute);

@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <vector>
 
 #include "model/model.h"
@@ -17,6 +18,7 @@ namespace coppice {
 struct Compute {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
+  size_t joined_bytes = size_t{32} << 20;  // of matrices with one input that are joined, at most
 };
 
 struct Linear {
@@ -36,8 +38,10 @@ struct SubLayer {
   int64_t width = 1;    // inputs of `out` a unit owns
   int64_t queries = 1;  // attention: query heads a unit has (R)
   bool gated = false;   // feed-forward
-  Linear in;  // attention: rows of query, key, value ((R + 2) * units * E, D); feed-forward: up
-              // (C, D), or gate and up (2 * C, D)
+  // Attention: query (R * units * E, D), key and value (units * E, D); feed-forward: up (C, D), or
+  // gate and up. Small ones are joined to one matrix, for one product; large ones stay what they
+  // are in the file, where they need no memory of their own.
+  std::vector<Linear> in;
   at::Tensor relative_bias;  // attention, may be undefined: (buckets, H) float32
   Linear out;                // (D, units * width)
   Norm norm;

@@ -95,13 +95,11 @@ void Calibrate(const Network& dense, const Samples& held_out, const PruneOptions
     const SubLayer& sub = dense.sub_layers[i];
     if (sub.units == 0) continue;
     counts[i] = MeasuredCounts(sub.units, options);
-    for (const int64_t kept : counts[i])
-      replacements[i].push_back(
-          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], kept), damping));
+    std::vector<std::vector<int64_t>> kept;
+    for (const int64_t units : counts[i]) kept.push_back(KeptUnits(scores->curves[i], units));
     // An unchanged sub-layer: what is measured of nothing.
-    if (i == 0)
-      replacements[i].push_back(
-          Refit(curvatures[i], sub, KeptUnits(scores->curves[i], sub.units), damping));
+    if (i == 0) kept.push_back(KeptUnits(scores->curves[i], sub.units));
+    replacements[i] = Refit(curvatures[i], sub, kept, damping);
   }
   const bool language = dense.spec.task == Task::kLanguageModel;
   std::vector<std::vector<double>> measured =
@@ -187,10 +185,11 @@ void Remeasure(const Network& dense, const Samples& held_out, const Plan& plan,
     const SubLayer& sub = dense.sub_layers[i];
     const auto kept = static_cast<int64_t>(plan.kept[i].size());
     less.push_back(std::max<int64_t>(0, kept - std::max<int64_t>(1, sub.units / 8)));
-    cuts.push_back(Refit(scores->curvatures[i], sub, plan.kept[i], damping));
+    const std::vector<Replacement> refits = Refit(
+        scores->curvatures[i], sub, {plan.kept[i], KeptUnits(scores->curves[i], less[i])}, damping);
+    cuts.push_back(refits[0]);
     if (sub.units == 0) continue;
-    others[i] = {cuts[i], Whole(sub),
-                 Refit(scores->curvatures[i], sub, KeptUnits(scores->curves[i], less[i]), damping)};
+    others[i] = {cuts[i], Whole(sub), refits[1]};
   }
   const bool language = dense.spec.task == Task::kLanguageModel;
   const std::vector<std::vector<double>> measured =

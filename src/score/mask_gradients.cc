@@ -37,7 +37,9 @@ struct Segment {
 // the projections' outputs and what is made of them.
 int64_t BytesPerToken(const Network& net, const SubLayer& sub) {
   const auto element = static_cast<int64_t>(c10::elementSize(net.compute.dtype));
-  return 12 * net.spec.width + 3 * element * (sub.in.weight.size(0) + sub.units * sub.width);
+  int64_t read = 0;
+  for (const Linear& linear : sub.in) read += linear.weight.size(0);
+  return 12 * net.spec.width + 3 * element * (read + sub.units * sub.width);
 }
 
 // As few as the memory allows. With more than one, each is run again when the backward pass reaches

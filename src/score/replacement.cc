@@ -37,38 +37,56 @@ at::Tensor Rest(const Network& net, size_t from, const std::vector<Replacement>&
   return ApplyHead(net, hidden, batch);
 }
 
-}  // namespace
+// What all refits of a sub-layer share.
+struct Target {
+  at::Tensor gram;     // (I, I) float64, centred where there is a bias, damped
+  at::Tensor mean;     // (I) float64
+  at::Tensor weight;   // (I, D) float64 of the whole projection
+  at::Tensor outputs;  // (I, D) float64 gram * weight
+};
 
-Replacement Refit(const Curvature& curvature, const SubLayer& dense,
-                  const std::vector<int64_t>& kept, double damping) {
-  at::Tensor gram = curvature.gram.Total();  // (I, I)
-  const at::Device device = gram.device();
-  const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);
-  const bool fit_bias = dense.out.bias.defined();
-  if (fit_bias) gram = gram - at::outer(curvature.input_sum, mean);
-  gram.diagonal().add_(damping * gram.diagonal().mean());
-  const at::Tensor weight = dense.out.weight.to(device, at::kDouble).t();  // (I, D)
+Replacement RefitOne(const Target& target, const SubLayer& dense,
+                     const std::vector<int64_t>& kept) {
   Replacement result;
-  result.inputs = InputsOf(kept, dense.width, device);
-  const at::Tensor rows = gram.index_select(0, result.inputs);  // (k, I)
-  at::Tensor refitted = at::empty({0, weight.size(1)}, weight.options());
+  result.inputs = InputsOf(kept, dense.width, target.gram.device());
+  at::Tensor refitted = at::empty({0, target.weight.size(1)}, target.weight.options());
   if (!kept.empty()) {
-    const at::Tensor factor = at::linalg_cholesky(rows.index_select(1, result.inputs));
-    refitted = at::cholesky_solve(at::mm(rows, weight), factor);  // (k, D)
+    const at::Tensor block =
+        target.gram.index_select(0, result.inputs).index_select(1, result.inputs);  // (k, k)
+    refitted = at::cholesky_solve(target.outputs.index_select(0, result.inputs),
+                                  at::linalg_cholesky(block));  // (k, D)
   }
   result.out.weight = refitted.t().to(dense.out.weight.scalar_type()).contiguous();
-  if (fit_bias) {
-    const at::Tensor shift =
-        at::mv(weight.t(), mean) - at::mv(refitted.t(), mean.index_select(0, result.inputs));
+  if (dense.out.bias.defined()) {
+    const at::Tensor shift = at::mv(target.weight.t(), target.mean) -
+                             at::mv(refitted.t(), target.mean.index_select(0, result.inputs));
     result.out.bias = (dense.out.bias.to(at::kDouble) + shift).to(dense.out.bias.scalar_type());
   }
   return result;
 }
 
+}  // namespace
+
 Replacement Whole(const SubLayer& dense) {
   return {at::arange(dense.units * dense.width,
                      at::TensorOptions(at::kLong).device(dense.out.weight.device())),
           dense.out};
+}
+
+std::vector<Replacement> Refit(const Curvature& curvature, const SubLayer& dense,
+                               const std::vector<std::vector<int64_t>>& kept, double damping) {
+  if (kept.empty() || dense.units == 0) return std::vector<Replacement>(kept.size(), Whole(dense));
+  Target target;
+  target.gram = curvature.gram.Total();
+  target.mean = curvature.input_sum / static_cast<double>(curvature.tokens);
+  if (dense.out.bias.defined())
+    target.gram.addr_(curvature.input_sum, target.mean, /*beta=*/1, /*alpha=*/-1);
+  target.gram.diagonal().add_(damping * target.gram.diagonal().mean());
+  target.weight = dense.out.weight.to(target.gram.device(), at::kDouble).t();
+  target.outputs = at::mm(target.gram, target.weight);
+  std::vector<Replacement> refits;
+  for (const std::vector<int64_t>& units : kept) refits.push_back(RefitOne(target, dense, units));
+  return refits;
 }
 
 std::vector<std::vector<double>> MeasureReplacements(

@@ -20,10 +20,10 @@ struct Replacement {
   Linear out;         // (D, k) compute dtype, with a bias where there was one
 };
 
-// The projection of the kept units, refitted to what the whole one gives on dense inputs.
+// Of each list of kept units the projection, refitted to what the whole one gives on dense inputs.
 // `dense`: the sub-layer. damping: times the mean diagonal of the Gram matrix.
-Replacement Refit(const Curvature& curvature, const SubLayer& dense,
-                  const std::vector<int64_t>& kept, double damping);
+std::vector<Replacement> Refit(const Curvature& curvature, const SubLayer& dense,
+                               const std::vector<std::vector<int64_t>>& kept, double damping);
 
 // The sub-layer's own projection.
 Replacement Whole(const SubLayer& dense);

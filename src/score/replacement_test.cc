@@ -67,7 +67,7 @@ TEST(Replacement, OfNothingChangesNothing) {
     std::vector<std::vector<Replacement>> replacements;
     for (size_t i = 0; i < one.net.sub_layers.size(); ++i) {
       const SubLayer& sub = one.net.sub_layers[i];
-      replacements.push_back({Refit(one.gradients.curvatures[i], sub, AllUnits(sub), 1e-2)});
+      replacements.push_back(Refit(one.gradients.curvatures[i], sub, {AllUnits(sub)}, 1e-2));
       EXPECT_LT(MaxDifference(replacements.back()[0].out.weight, sub.out.weight), 1e-4);
     }
     for (const std::vector<double>& measured :
@@ -85,8 +85,7 @@ TEST(Replacement, IsMeasuredAsTheWholeForwardPassSays) {
     std::vector<int64_t> kept = AllUnits(sub);
     kept.resize(kept.size() / 2);
     std::vector<std::vector<Replacement>> replacements(one.net.sub_layers.size());
-    replacements[index] = {Refit(one.gradients.curvatures[index], sub, kept, 1e-2),
-                           Refit(one.gradients.curvatures[index], sub, {}, 1e-2)};
+    replacements[index] = Refit(one.gradients.curvatures[index], sub, {kept, {}}, 1e-2);
     const std::vector<double> measured =
         MeasureReplacements(one.net, one.samples, replacements, {}, kQuiet)[index];
     for (size_t k = 0; k < 2; ++k) {

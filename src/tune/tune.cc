@@ -31,11 +31,15 @@ struct Repairing {
   bool stopped = false;  // the published tuning
   TuneResult result;
 
-  // Puts new tensors of a sub-layer, float32 on the CPU, where everybody reads them.
+  // Puts new tensors of a sub-layer, float32 on the CPU, where everybody reads them, in the dtype
+  // that they will be written in.
   void Put(size_t index, const std::map<std::string, at::Tensor>& tensors) {
     for (const auto& [name, tensor] : tensors) {
-      model.tensors[name] = tensor;
-      result.tensors[name] = tensor;
+      const auto old = model.tensors.find(name);
+      const at::Tensor kept =
+          old == model.tensors.end() ? tensor : tensor.to(old->second.scalar_type());
+      model.tensors[name] = kept;
+      result.tensors[name] = kept;
     }
     student.sub_layers[index] = BindSubLayer(model, model.spec.sub_layers[index], teacher.compute);
   }

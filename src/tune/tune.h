@@ -57,8 +57,9 @@ struct TuneRecord {
   std::string note;                // why it is not the repair that was asked for; empty if it is
 };
 
-// New tensors by name, float32; the record; and how far the repaired model's outputs are from the
-// teacher's on the held-out samples (no target but kDense gives it).
+// New tensors by name, each in the dtype that it had (float32 where it is new); the record; and how
+// far the repaired model's outputs are from the teacher's on the held-out samples (no target but
+// kDense gives it).
 struct TuneResult {
   std::map<std::string, at::Tensor> tensors;
   std::vector<TuneRecord> records;
