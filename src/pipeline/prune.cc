@@ -80,7 +80,6 @@ TuneOptions RepairOptions(const Model& model, const PruneOptions& options) {
   tune.repair = options.repair ? ParseRepair(*options.repair) : method.repair;
   tune.target = options.target ? ParseTarget(*options.target) : method.target;
   tune.published = options.as_published && options.method == "fisher";
-  tune.align = options.align == "yes";
   return tune;
 }
 

@@ -51,7 +51,7 @@ struct PruneOptions {
   int64_t channel_multiple = 32;      // of channels in a decoder's layer
   std::string allocation = "best";    // obs: "levels", "fisher", or the better of both
   std::string labels = "auto";        // of gradients: "data", "model", "probe"
-  std::string align = "best";         // obs: align what sub-layers read: "yes", "no", or the better
+  std::string align = "yes";          // obs: align what sub-layers read: "yes", "no", or the better
   std::optional<double> damping;      // obs: of the sweeps, times the mean diagonal of the second
                                       // moments; 0.01, language models on one text 0.3, without it
   int64_t rounds = 0;  // obs: how often losses are measured again around the plan, which then
