@@ -5,7 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "model/batch.h"
-#include "model/model.h"
+#include "model/network.h"
 
 namespace coppice {
 
@@ -24,5 +24,19 @@ struct Divergence {
 // ApplyHead() gives them.
 Divergence DivergenceOf(Task task, const at::Tensor& reference, const at::Tensor& output,
                         const Batch& batch);
+
+// A reference that many outputs are compared with, as it is needed for that.
+struct Reference {
+  at::Tensor outputs;  // of a language model the log-probabilities of the real tokens' next tokens,
+                       // (M, V) float32; otherwise what ApplyHead() gives
+};
+
+// hidden: (B, T, D) float32, the end of the network's residual stream on the batch.
+Reference ReadReference(const Network& net, const at::Tensor& hidden, const Batch& batch);
+
+// As DivergenceOf(), of the outputs at the end of another stream. A language model's are made and
+// compared a few tokens at a time, and are never there as a whole.
+Divergence DivergenceFrom(const Reference& reference, const Network& net, const at::Tensor& hidden,
+                          const Batch& batch);
 
 }  // namespace coppice

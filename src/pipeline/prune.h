@@ -58,8 +58,8 @@ struct PruneOptions {
                        // competes with those before it
   std::vector<double> curve;  // obs: further shares whose plans and predicted losses are written;
                               // without `keep` they alone are
-  std::vector<double> measured = {0.25, 0.5, 0.75};  // obs: shares of a sub-layer's units at which
-                                                     // its loss is measured
+  std::vector<double> measured = {0.5};  // obs: shares of a sub-layer's units at which
+                                         // its loss is measured
   bool rearrange =
       false;  // exchange units inside layers after the search; always with as_published
   std::filesystem::path eval;      // empty: no evaluation

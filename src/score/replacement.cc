@@ -26,15 +26,15 @@ at::Tensor Branch(const Network& net, size_t i, const std::vector<Replacement>& 
   return others.empty() ? Project(net.sub_layers[i], inputs) : ProjectBy(others[i], inputs);
 }
 
-// The outputs from sub-layer `from` on.
+// The end of the stream, from sub-layer `from` on.
 at::Tensor Rest(const Network& net, size_t from, const std::vector<Replacement>& others,
-                at::Tensor hidden, const Batch& batch, const AttentionContext& context) {
+                at::Tensor hidden, const AttentionContext& context) {
   for (size_t i = from; i < net.sub_layers.size(); ++i) {
     const SubLayer& sub = net.sub_layers[i];
     const at::Tensor inputs = UnitInputs(net, sub, hidden, context);
     hidden = AddBranch(net, sub, hidden, Branch(net, i, others, inputs));
   }
-  return ApplyHead(net, hidden, batch);
+  return hidden;
 }
 
 // What all refits of a sub-layer share.
@@ -105,16 +105,16 @@ std::vector<std::vector<double>> MeasureReplacements(
   Progress progress(console, "levels", static_cast<int64_t>(batches.size() * count));
   for (const Batch& batch : batches) {
     const AttentionContext context = MakeContext(net, batch);
-    const at::Tensor reference = Forward(net, batch);
     at::Tensor hidden = Embed(net, batch);
+    const Reference reference = ReadReference(net, Rest(net, 0, {}, hidden, context), batch);
     for (size_t i = 0; i < count; ++i) {
       const SubLayer& sub = net.sub_layers[i];
       const at::Tensor inputs = UnitInputs(net, sub, hidden, context);
       for (size_t k = 0; k < replacements[i].size(); ++k) {
         const at::Tensor changed =
             AddBranch(net, sub, hidden, ProjectBy(replacements[i][k], inputs));
-        const at::Tensor output = Rest(net, i + 1, others, changed, batch, context);
-        sums[i][k].Add(DivergenceOf(net.spec.task, reference, output, batch));
+        const at::Tensor end = Rest(net, i + 1, others, changed, context);
+        sums[i][k].Add(DivergenceFrom(reference, net, end, batch));
       }
       hidden = AddBranch(net, sub, hidden, Branch(net, i, others, inputs));
       progress.Step();

@@ -109,8 +109,8 @@ Divergence HeldOutDivergence(const Network& teacher, const Network& student,
   Divergence sum;
   for (const Streams& s : streams) {
     if (!s.held_out) continue;
-    sum.Add(DivergenceOf(teacher.spec.task, ApplyHead(teacher, s.teacher.Get(), s.batch),
-                         ApplyHead(student, s.student.Get(), s.batch), s.batch));
+    const Reference reference = ReadReference(teacher, s.teacher.Get(), s.batch);
+    sum.Add(DivergenceFrom(reference, student, s.student.Get(), s.batch));
   }
   return sum;
 }
