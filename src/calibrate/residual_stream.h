@@ -1,30 +1,33 @@
-// Hidden states of one batch between two sub-layers, kept in memory or, where all batches together
-// are too large, in a file that vanishes with the process.
+// Hidden states of one batch between two sub-layers, kept where all batches together have room:
+// where they are computed, in the machine's memory, or in a file that vanishes with the process.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 
+#include "model/network.h"
+
 namespace coppice {
 
-// Hidden states of all batches of a stream that stay in memory, at most.
-inline constexpr int64_t kStreamBytes = int64_t{4} << 30;
+enum class Place { kDevice, kMemory, kFile };
+
+// The nearest place with room for `bytes`: compute.memory of the machine's, 10 GiB of a GPU's.
+Place PlaceFor(const Compute& compute, int64_t bytes);
 
 class ResidualStream {
  public:
-  // hidden: (B, T, D) float32, any device. on_disk: back it by a file in the folder for temporary
-  // files; throws Error (kEnvironment) when that cannot be made.
-  ResidualStream(const at::Tensor& hidden, bool on_disk);
+  // hidden: (B, T, D) any dtype and device, which Get() gives again. Throws Error (kEnvironment)
+  // when there is no room in the folder for temporary files.
+  ResidualStream(const at::Tensor& hidden, Place place);
 
-  // (B, T, D) float32 on the device it came from.
-  at::Tensor Get() const { return file_.defined() ? file_.to(device_) : hidden_; }
-  void Set(const at::Tensor& hidden);
+  at::Tensor Get() const;              // (B, T, D)
+  void Set(const at::Tensor& hidden);  // of the same shape
 
  private:
   at::Device device_;
-  at::Tensor hidden_;  // in memory
-  at::Tensor file_;    // or on disk
+  Place place_;
+  at::Tensor hidden_;
 };
 
 }  // namespace coppice

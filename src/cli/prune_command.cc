@@ -204,6 +204,11 @@ void AddPrune(CLI::App* app, Action* action) {
   sub->add_option("--vocabulary", o.vocabulary,
                   "GGUF file whose vocabulary a GGUF file gets (default: the model's own)");
   sub->add_option("--plan", o.plan, "apply the plan of a coppice.json instead of searching");
+  sub->add_option(
+         "--memory", o.memory,
+         "bytes (as in 8G) that matrices, calibration streams and pruned matrices may each "
+         "take before they wait in files (default: a quarter of the machine's)")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
   AddCommonOptions(sub, &command->common);
   sub->callback([command, action] { *action = [command] { Run(*command); }; });
 }

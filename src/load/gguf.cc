@@ -11,7 +11,7 @@
 
 #include "core/error.h"
 #include "load/gguf_dequantize.h"
-#include "load/mapped_file.h"
+#include "load/mapped_tensor.h"
 
 namespace coppice {
 namespace {
@@ -33,16 +33,15 @@ std::optional<at::ScalarType> PlainType(GgmlType type) {
 }
 
 at::Tensor View(const std::byte* data, const GgufTensorInfo& info, at::ScalarType type,
-                std::shared_ptr<MappedFile> map) {
+                const std::shared_ptr<MappedFile>& map) {
   if (info.bytes == 0) return at::empty(info.shape, type);
   if (reinterpret_cast<uintptr_t>(data) % at::elementSize(type) != 0) {
     at::Tensor copy = at::empty(info.shape, type);
     std::memcpy(copy.mutable_data_ptr(), data, info.bytes);
     return copy;
   }
-  // The deleter holds the mapping. The pages are read-only: writing to the tensor ends the process.
-  return at::from_blob(
-      const_cast<std::byte*>(data), info.shape, [map = std::move(map)](void*) {}, type);
+  // The pages are read-only: writing to the tensor ends the process.
+  return MappedTensor(map, static_cast<size_t>(data - map->data()), info.shape, type);
 }
 
 at::Tensor Dequantize(const std::byte* data, const GgufTensorInfo& info,

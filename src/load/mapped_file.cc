@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <string>
 #include <system_error>
 
@@ -19,6 +20,14 @@ namespace {
 }
 
 std::string Reason(int error) { return std::generic_category().message(error); }
+
+[[noreturn]] void FailTemporary(const std::string& path, size_t size, int error) {
+  ThrowEnvironment({.what = "no room for data that waits on disk",
+                    .where = Printable(path, 500),
+                    .expected = std::to_string(size) + " bytes",
+                    .found = Reason(error),
+                    .hint = "set TMPDIR to a folder with room, or raise --memory"});
+}
 
 }  // namespace
 
@@ -38,6 +47,24 @@ std::shared_ptr<MappedFile> MappedFile::Open(const std::filesystem::path& path) 
   ::close(descriptor);  // the mapping does not need it
   if (failed != 0) Fail(path, Reason(failed));
   if (!regular) Fail(path, "it is not a regular file");
+  return std::shared_ptr<MappedFile>(new MappedFile(static_cast<std::byte*>(data), size));
+}
+
+std::shared_ptr<MappedFile> MappedFile::Temporary(size_t size) {
+  std::error_code error;
+  std::string path = (std::filesystem::temp_directory_path(error) / "coppice-XXXXXX").string();
+  if (error) FailTemporary(path, size, error.value());
+  const int descriptor = mkostemp(path.data(), O_CLOEXEC);
+  if (descriptor < 0) FailTemporary(path, size, errno);
+  ::unlink(path.c_str());
+  int failed = size > 0 ? ::posix_fallocate(descriptor, 0, static_cast<off_t>(size)) : 0;
+  void* data = nullptr;
+  if (failed == 0 && size > 0) {
+    data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    if (data == MAP_FAILED) failed = errno;
+  }
+  ::close(descriptor);
+  if (failed != 0) FailTemporary(path, size, failed);
   return std::shared_ptr<MappedFile>(new MappedFile(static_cast<std::byte*>(data), size));
 }
 

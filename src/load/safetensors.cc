@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "core/error.h"
-#include "load/mapped_file.h"
+#include "load/mapped_tensor.h"
 #include "load/safetensors_dtype.h"
 #include "load/safetensors_header.h"
 
@@ -67,9 +67,8 @@ at::Tensor SafetensorsFile::Get(const std::string& name) const {
     std::memcpy(copy.mutable_data_ptr(), data, size);
     return copy;
   }
-  // The deleter holds the mapping. The pages are read-only: writing to the tensor ends the process.
-  return at::from_blob(
-      const_cast<std::byte*>(data), info.shape, [map = map_](void*) {}, options);
+  // The pages are read-only: writing to the tensor ends the process.
+  return MappedTensor(map_, data_begin_ + info.begin, info.shape, *dtype->type);
 }
 
 }  // namespace coppice

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "load/mapped_tensor.h"
 #include "load/safetensors.h"
 #include "load/safetensors_dtype.h"
 #include "load/safetensors_header.h"
@@ -70,6 +71,7 @@ void WriteSafetensors(const std::filesystem::path& file,
   for (const Row* row : rows) {
     const at::Tensor whole = row->second.detach().cpu().contiguous();  // a copy only where needed
     out.Write(whole.const_data_ptr(), whole.nbytes());
+    DropPages(row->second);  // what lives in a file need not stay in memory
   }
   out.Commit();
 }

@@ -51,6 +51,22 @@ TEST(TinyDecoder, GivesTheSameWithMatricesApart) {
   }
 }
 
+TEST(TinyDecoder, GivesTheSameWithMatricesThatStream) {
+  for (const std::string& name : TinyDecoderNames()) {
+    SCOPED_TRACE(name);
+    const TinyDecoder tiny(name);
+    EXPECT_FALSE(tiny.net.streamed);
+    Compute compute = tiny.net.compute;
+    compute.memory = 0;
+    const Network net = Bind(tiny.model, compute);
+    EXPECT_TRUE(net.streamed);
+    EXPECT_TRUE(net.sub_layers[1].out.weight.is_same(
+        tiny.model.tensors.at(tiny.model.spec.sub_layers[1].output + ".weight")));
+    const Batch batch = GoldenBatch(tiny.cases, net.spec.pad_id);
+    EXPECT_LT(MaxDifference(Outputs(net, batch), Outputs(tiny.net, batch)), 1e-5);
+  }
+}
+
 TEST(TinyDecoder, GivesTheGoldenLogitsAloneAndPadded) {
   for (const std::string& name : TinyDecoderNames()) {
     SCOPED_TRACE(name);

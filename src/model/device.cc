@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <fmt/format.h>
 
 #include "core/error.h"
@@ -62,6 +63,15 @@ Compute ChooseCompute(const std::string& device, const std::string& dtype, Purpo
 
 void UseThreads(int threads) {
   if (threads > 0) at::set_num_threads(threads);
+}
+
+int64_t PeakDeviceBytes(const Compute& compute) {
+  if (compute.device.is_cpu()) return 0;
+  constexpr auto kAll =
+      static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);  // pools large and small
+  const auto stats =
+      c10::getDeviceAllocator(compute.device.type())->getDeviceStats(compute.device.index());
+  return stats.reserved_bytes[kAll].peak;
 }
 
 std::string DeviceName(const Compute& compute) { return compute.device.str(); }

@@ -19,6 +19,10 @@ Compute ChooseCompute(const std::string& device, const std::string& dtype, Purpo
 // 0: as many as the machine has for this process.
 void UseThreads(int threads);
 
+// Most memory that was taken of the device so far, by tensors and by what is kept for further ones;
+// 0 of the CPU.
+int64_t PeakDeviceBytes(const Compute& compute);
+
 std::string DeviceName(const Compute& compute);  // "cpu", "cuda:0"
 std::string DtypeName(const Compute& compute);   // "float32", "bfloat16"
 

@@ -90,10 +90,10 @@ at::Tensor Forward(const Network& net, const Batch& batch, const UnitObserver& o
   const AttentionContext context = MakeContext(net, batch);
   at::Tensor hidden = Embed(net, batch);
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
-    const SubLayer& sub = net.sub_layers[i];
-    at::Tensor inputs = UnitInputs(net, sub, hidden, context);
+    const Fetched sub = Fetch(net, i);
+    at::Tensor inputs = UnitInputs(net, *sub, hidden, context);
     if (observer) inputs = observer(i, inputs);
-    hidden = AddBranch(net, sub, hidden, Project(sub, inputs));
+    hidden = AddBranch(net, *sub, hidden, Project(*sub, inputs));
   }
   return ApplyHead(net, hidden, batch);
 }

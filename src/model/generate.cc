@@ -17,9 +17,9 @@ at::Tensor Extend(const Network& net, const at::Tensor& ids, Generation* generat
   const AttentionContext context = MakeContext(net, batch, generation->tokens);
   at::Tensor hidden = Embed(net, batch);
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
-    const SubLayer& sub = net.sub_layers[i];
-    const at::Tensor inputs = UnitInputs(net, sub, hidden, context, &generation->caches[i]);
-    hidden = AddBranch(net, sub, hidden, Project(sub, inputs));
+    const Fetched sub = Fetch(net, i);
+    const at::Tensor inputs = UnitInputs(net, *sub, hidden, context, &generation->caches[i]);
+    hidden = AddBranch(net, *sub, hidden, Project(*sub, inputs));
   }
   generation->tokens += ids.size(1);
   return ApplyHead(net, hidden.slice(1, -1), batch).squeeze(1);

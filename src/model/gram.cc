@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace coppice {
 namespace {
@@ -128,18 +129,38 @@ void ProductSum::Add(const at::Tensor& left, const at::Tensor& right, at::Scalar
   if (!symmetric_) right_.push_back(y.slice(0, begin).clone());
 }
 
+// Rows that are still waiting, filled up with zeros to the one shape of products.
+void ProductSum::AddWaiting(at::Tensor* sum) const {
+  const auto filled = [&](const std::vector<at::Tensor>& rows) {
+    return at::constant_pad_nd(Joined(rows), {0, 0, 0, kRows - waiting_});
+  };
+  const at::Tensor x = filled(left_);
+  AddRows(x, symmetric_ ? x : filled(right_), sum);
+}
+
 at::Tensor ProductSum::Total() const {
   if (!stretch_.defined()) return {};
   at::Tensor sum = total_.defined() ? total_ + stretch_ : stretch_.to(at::kDouble);
   if (waiting_ > 0) {
     at::Tensor rest = at::zeros_like(stretch_);
-    const auto filled = [&](const std::vector<at::Tensor>& rows) {
-      return at::constant_pad_nd(Joined(rows), {0, 0, 0, kRows - waiting_});
-    };
-    const at::Tensor x = filled(left_);
-    AddRows(x, symmetric_ ? x : filled(right_), &rest);
+    AddWaiting(&rest);
     sum.add_(rest);
   }
+  if (symmetric_) Mirror_(&sum);
+  return sum;
+}
+
+at::Tensor ProductSum::Take() {
+  if (!stretch_.defined()) return {};
+  if (rows_ > 0 || !total_.defined()) EndStretch();
+  if (waiting_ > 0) {
+    AddWaiting(&stretch_);
+    total_.add_(stretch_);
+  }
+  stretch_.reset();
+  left_.clear();
+  right_.clear();
+  at::Tensor sum = std::move(total_);
   if (symmetric_) Mirror_(&sum);
   return sum;
 }

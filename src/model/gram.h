@@ -28,10 +28,14 @@ class ProductSum {
   void Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin);
   // (I, D) float64 so far; undefined before the first Add().
   at::Tensor Total() const;
+  // The same at the end, in the memory of the sum itself: such a matrix may be a gigabyte. Nothing
+  // can be added any more.
+  at::Tensor Take();
 
  private:
   void AddRows(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) const;
   void EndStretch();
+  void AddWaiting(at::Tensor* sum) const;
 
   std::vector<at::Tensor> left_, right_;  // waiting
   int64_t waiting_ = 0;                   // rows

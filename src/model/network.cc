@@ -2,15 +2,29 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "core/error.h"
+#include "load/mapped_tensor.h"
 
 namespace coppice {
 namespace {
 
-at::Tensor Get(const Model& model, const std::string& name, const Compute& compute) {
+constexpr int64_t kDeviceBytes = int64_t{8} << 30;  // of matrices that stay on a GPU
+
+const at::Tensor& Find(const Model& model, const std::string& name) {
   const auto found = model.tensors.find(name);
   Check(found != model.tensors.end(), "tensor of the spec is not in the model: " + name);
-  return found->second.to(compute.device, compute.dtype).contiguous();
+  return found->second;
+}
+
+// First to the device, which converts faster.
+at::Tensor Bound(const at::Tensor& tensor, const Compute& compute) {
+  return tensor.to(compute.device).to(compute.dtype).contiguous();
+}
+
+at::Tensor Get(const Model& model, const std::string& name, const Compute& compute) {
+  return Bound(Find(model, name), compute);
 }
 
 at::Tensor GetOptional(const Model& model, const std::string& name, const Compute& compute) {
@@ -30,6 +44,7 @@ Norm GetNorm(const Model& model, const std::string& name, const Compute& compute
 // others get zeros.
 std::vector<Linear> Join(std::vector<Linear> parts, size_t most_bytes) {
   size_t bytes = 0;
+  if (parts.size() == 1) return parts;
   for (const Linear& part : parts) bytes += part.weight.nbytes();
   if (bytes > most_bytes) return parts;
   std::vector<at::Tensor> weights, biases;
@@ -43,31 +58,72 @@ std::vector<Linear> Join(std::vector<Linear> parts, size_t most_bytes) {
   return {{at::cat(weights), any ? at::cat(biases) : at::Tensor()}};
 }
 
-}  // namespace
+// Names, without ".weight", of what reads the sub-layer's input.
+std::vector<std::string> Readers(const SubLayerSpec& spec) {
+  if (spec.kind == UnitKind::kHead) return {spec.query, spec.key, spec.value};
+  if (!spec.gate.empty()) return {spec.gate, spec.up};
+  return {spec.up};
+}
 
-SubLayer BindSubLayer(const Model& model, const SubLayerSpec& spec, const Compute& compute) {
+// Of all sub-layers' matrices in the compute dtype.
+int64_t MatrixBytes(const Model& model, const Compute& compute) {
+  int64_t numbers = 0;
+  for (const SubLayerSpec& spec : model.spec.sub_layers) {
+    for (const std::string& name : Readers(spec)) numbers += Find(model, name + ".weight").numel();
+    numbers += Find(model, spec.output + ".weight").numel();
+  }
+  return numbers * static_cast<int64_t>(c10::elementSize(compute.dtype));
+}
+
+SubLayer BindSubLayer(const Model& model, const SubLayerSpec& spec, const Compute& compute,
+                      bool streamed) {
+  const auto get = [&](const std::string& name) -> Linear {
+    if (!streamed) return GetLinear(model, name, compute);
+    return {Find(model, name + ".weight"), GetOptional(model, name + ".bias", compute)};
+  };
   SubLayer sub;
   sub.kind = spec.kind;
   sub.units = spec.units;
   sub.width = spec.width;
+  sub.gated = !spec.gate.empty();
   if (spec.kind == UnitKind::kHead) {
     sub.queries = spec.queries;
-    sub.in = Join({GetLinear(model, spec.query, compute), GetLinear(model, spec.key, compute),
-                   GetLinear(model, spec.value, compute)},
-                  compute.joined_bytes);
     if (!spec.relative_bias.empty()) {
       sub.relative_bias = Get(model, spec.relative_bias, {compute.device, at::kFloat});
     }
-  } else if (!spec.gate.empty()) {
-    sub.gated = true;
-    sub.in = Join({GetLinear(model, spec.gate, compute), GetLinear(model, spec.up, compute)},
-                  compute.joined_bytes);
-  } else {
-    sub.in = {GetLinear(model, spec.up, compute)};
   }
-  sub.out = GetLinear(model, spec.output, compute);
+  for (const std::string& name : Readers(spec)) sub.in.push_back(get(name));
+  if (!streamed) sub.in = Join(std::move(sub.in), compute.joined_bytes);
+  sub.out = get(spec.output);
   sub.norm = GetNorm(model, spec.norm, compute);
   return sub;
+}
+
+// Calls visit(linear) for each of a sub-layer's matrices.
+template <typename Sub, typename Visit>
+void ForMatrices(Sub& sub, const Visit& visit) {
+  for (auto& linear : sub.in) visit(linear);
+  visit(sub.out);
+}
+
+}  // namespace
+
+Fetched Fetch(const Network& net, size_t index) {
+  const SubLayer& kept = net.sub_layers[index];
+  if (!net.streamed) return {Fetched(), &kept};  // the network owns it
+  const bool on_cpu = net.compute.device.is_cpu();
+  auto bound = std::make_unique<SubLayer>(kept);
+  ForMatrices(*bound, [&](Linear& one) { one.weight = Bound(one.weight, net.compute); });
+  // On the CPU what the products read may be the file itself.
+  return {bound.release(), [kept, on_cpu](const SubLayer* gone) {
+            const std::unique_ptr<const SubLayer> owned(gone);
+            if (on_cpu) ForMatrices(kept, [](const Linear& one) { DropPages(one.weight); });
+          }};
+}
+
+void Rebind(const Model& model, size_t index, Network* net) {
+  net->sub_layers[index] =
+      BindSubLayer(model, model.spec.sub_layers[index], net->compute, net->streamed);
 }
 
 Network Bind(const Model& model, const Compute& compute) {
@@ -91,8 +147,11 @@ Network Bind(const Model& model, const Compute& compute) {
     net.final_norm = GetNorm(model, spec.final_norm, compute);
     net.output = Get(model, spec.output, compute);
   }
+  const int64_t room =
+      compute.device.is_cuda() ? std::min(kDeviceBytes, compute.memory) : compute.memory;
+  net.streamed = MatrixBytes(model, compute) > room;
   for (const SubLayerSpec& sub : spec.sub_layers)
-    net.sub_layers.push_back(BindSubLayer(model, sub, compute));
+    net.sub_layers.push_back(BindSubLayer(model, sub, compute, net.streamed));
   for (const HeadLinear& linear : spec.head) {
     net.head.push_back(
         {GetLinear(model, linear.name, {compute.device, at::kFloat}), linear.activation});

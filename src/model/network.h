@@ -3,13 +3,20 @@
 // Products run in the compute dtype (float32 or bfloat16); the residual stream, the norms and the
 // head stay in float32 (a language model's output matrix is a product like the others), so that a
 // bfloat16 run rounds only the operands of products and their outputs.
+//
+// The sub-layers' matrices are bound once where there is room for them, or stream: then they stay
+// where the model has them, mostly in its file, and Fetch() brings one sub-layer's to the device
+// and dtype of the products for as long as its handle lives. Work that goes through the network a
+// sub-layer at a time, all samples through one before the next, reads each of them once a pass.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
+#include <memory>
 #include <vector>
 
+#include "core/machine_memory.h"
 #include "model/model.h"
 
 namespace coppice {
@@ -19,6 +26,9 @@ struct Compute {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
   size_t joined_bytes = size_t{32} << 20;  // of matrices with one input that are joined, at most
+  // Bytes of the machine's memory that the matrices may take, or the streams, or the matrices of a
+  // pruned model, each by itself: more are fetched from their file, or wait in one.
+  int64_t memory = kUnlimited;
 };
 
 struct Linear {
@@ -59,17 +69,23 @@ struct Network {
   at::Tensor position;    // (P, D) as in the file, or undefined
   at::Tensor token_type;  // (types, D) as in the file, or undefined
   Norm embedding_norm;
-  std::vector<SubLayer> sub_layers;  // 2L
+  std::vector<SubLayer> sub_layers;  // 2L; run what Fetch() gives of them
+  bool streamed = false;             // whether the sub-layers' matrices are as the model has them
   std::vector<HeadLayer> head;
   at::Tensor frequencies;  // decoders: float32, of the rotation, as in the spec
   Norm final_norm;         // decoders
   at::Tensor output;       // decoders: (V, D) compute dtype
 };
 
-// Copies what has another dtype or device, views the rest.
+// Copies what has another dtype or device, views the rest. Streams beyond compute.memory, on a GPU
+// beyond 8 GiB.
 Network Bind(const Model& model, const Compute& compute);
 
-// The same for one sub-layer.
-SubLayer BindSubLayer(const Model& model, const SubLayerSpec& spec, const Compute& compute);
+// Takes a sub-layer's tensors anew from the model.
+void Rebind(const Model& model, size_t index, Network* net);
+
+// A sub-layer that can run. Keep it no longer than it is run: a streamed one's matrices go with it.
+using Fetched = std::shared_ptr<const SubLayer>;
+Fetched Fetch(const Network& net, size_t index);
 
 }  // namespace coppice

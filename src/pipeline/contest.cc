@@ -19,7 +19,7 @@ struct Entry {
 Repaired RepairEntry(const Model& model, const Network& dense, const FitSamples& samples,
                      const Entry& entry, const Console& console) {
   Repaired repaired;
-  repaired.shrunk = Shrink(model, entry.plan->plan);
+  repaired.shrunk = Shrink(model, entry.plan->plan, dense.compute.memory);
   repaired.result = Tune(dense, repaired.shrunk, samples, entry.tune, console);
   return repaired;
 }

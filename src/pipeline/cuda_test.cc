@@ -32,8 +32,11 @@ class CudaTest : public PipelineTest {
     options.method = method;
     options.dtype = "float32";
     options.device = device;
+    options.memory = memory_;
     return Prune(options, kQuiet);
   }
+
+  std::optional<int64_t> memory_;
 };
 
 TEST_F(CudaTest, GivesTheOutputsOfTheProcessor) {
@@ -69,6 +72,19 @@ TEST_F(CudaTest, KeepsTheSameUnitsAndWritesTheSameWeights) {
         EXPECT_LE(MaxDifference(tensor, b.tensors.at(name)), 1e-3 * scale) << name;
       }
     }
+  }
+}
+
+// What streams to the device leaves the same model as what is there.
+TEST_F(CudaTest, StreamsGiveTheModelThatMemoryGives) {
+  for (const std::string method : {"fisher", "obs", "numerical"}) {
+    SCOPED_TRACE(method);
+    memory_.reset();
+    const PruneReport on_cpu = PruneOn("cpu", "bert-classification", method);
+    memory_ = 0;
+    const PruneReport on_cuda = PruneOn("cuda", "bert-classification", method);
+    EXPECT_GT(on_cuda.peak_device_bytes, 0);
+    EXPECT_EQ(on_cpu.plan, on_cuda.plan);
   }
 }
 

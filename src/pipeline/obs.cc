@@ -28,14 +28,6 @@ double Damping(const ModelSpec& spec, const PruneOptions& options) {
   return options.damping.value_or(text && options.data.size() == 1 ? 0.3 : 0.01);
 }
 
-MaskGradients Gradients(const Network& dense, const FitSamples& samples,
-                        const PruneOptions& options, const Console& console, PruneReport* report) {
-  MaskGradientOptions gradients = GradientOptions(dense, samples.fitted, options);
-  gradients.curvature = true;
-  report->sampled_labels = gradients.labels != LabelSource::kData;
-  return ComputeMaskGradients(dense, samples.fitted, gradients, console);
-}
-
 // Widths at which a sub-layer is measured: none at all, and half of it, in whole multiples.
 std::vector<int64_t> MeasuredCounts(int64_t units, const PruneOptions& options) {
   std::vector<int64_t> counts = {0};
@@ -84,23 +76,12 @@ Samples MeasuredSamples(const Samples& held_out, bool language) {
   return few;
 }
 
-void Calibrate(const Network& dense, const Samples& held_out, const PruneOptions& options,
-               const Console& console, ObsScores* scores) {
-  const std::vector<Curvature>& curvatures = scores->curvatures;
-  const double damping = Damping(dense.spec, options);
-  const size_t count = dense.sub_layers.size();
-  std::vector<std::vector<int64_t>> counts(count);
-  std::vector<std::vector<Replacement>> replacements(count);
-  for (size_t i = 0; i < count; ++i) {
-    const SubLayer& sub = dense.sub_layers[i];
-    if (sub.units == 0) continue;
-    counts[i] = MeasuredCounts(sub.units, options);
-    std::vector<std::vector<int64_t>> kept;
-    for (const int64_t units : counts[i]) kept.push_back(KeptUnits(scores->curves[i], units));
-    // An unchanged sub-layer: what is measured of nothing.
-    if (i == 0) kept.push_back(KeptUnits(scores->curves[i], sub.units));
-    replacements[i] = Refit(curvatures[i], sub, kept, damping);
-  }
+// Scales the curves to what the levels that were refitted cost. counts, replacements: of each
+// sub-layer, one more of the first for what is measured of nothing.
+void Calibrate(const Network& dense, const Samples& held_out,
+               const std::vector<std::vector<int64_t>>& counts,
+               const std::vector<std::vector<Replacement>>& replacements, const Console& console,
+               ObsScores* scores) {
   const bool language = dense.spec.task == Task::kLanguageModel;
   std::vector<std::vector<double>> measured =
       MeasureReplacements(dense, MeasuredSamples(held_out, language), replacements, {}, console);
@@ -109,7 +90,7 @@ void Calibrate(const Network& dense, const Samples& held_out, const PruneOptions
     floor = std::max(0.0, measured[0].back());
     measured[0].pop_back();
   }
-  for (size_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < counts.size(); ++i) {
     scores->scales.push_back(
         counts[i].empty() ? 1 : ScaleCurve(counts[i], measured[i], floor, &scores->curves[i]));
   }
@@ -152,24 +133,47 @@ ObsPlan AtCounts(const std::string& name, const Plan& counts, const ObsScores& s
 
 ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSamples& samples,
                         const PruneOptions& options, const Console& console, PruneReport* report) {
-  MaskGradients gradients = Gradients(dense, samples, options, console, report);
-  CheckLoss(gradients.mean_loss, options);
-  report->calibration_loss = gradients.mean_loss;
+  MaskGradientOptions how = GradientOptions(dense, samples.fitted, options);
+  how.curvature = true;
+  report->sampled_labels = how.labels != LabelSource::kData;
+  const size_t count = dense.sub_layers.size();
+  const double damping = Damping(model.spec, options);
+  const bool calibrate = !options.measured.empty() && !samples.held_out.samples.empty();
   ObsScores scores;
-  scores.fisher = FisherScores(gradients.rows);
-  std::optional<Progress> progress(std::in_place, console, "sweep",
-                                   static_cast<int64_t>(dense.sub_layers.size()));
-  for (size_t i = 0; i < dense.sub_layers.size(); ++i) {
-    const SubLayer& sub = dense.sub_layers[i];
-    scores.curves.push_back(MakeObsCurve(
-        gradients.curvatures[i], ProjectionOf(model, i), sub.width,
-        {.damping = Damping(model.spec, options), .fit_bias = sub.out.bias.defined()}));
+  scores.fisher.resize(count);
+  scores.curves.resize(count);
+  if (options.rounds > 0) scores.curvatures.resize(count);
+  std::vector<std::vector<int64_t>> counts(count);
+  std::vector<std::vector<Replacement>> replacements(count);
+  std::optional<Progress> progress;  // of the sweeps, once they begin
+  // What is known of a sub-layer is used up here, so that few Gram matrices are there at a time.
+  const auto visit = [&](size_t i, SubLayerGradients* gradients) {
+    CheckLoss(gradients->mean_loss, options);
+    report->calibration_loss = gradients->mean_loss;
+    if (!progress) progress.emplace(console, "sweep", static_cast<int64_t>(count));
+    const Fetched sub = Fetch(dense, i);
+    scores.fisher[i] = FisherScores(gradients->rows);
+    gradients->rows.reset();
+    ObsCurve& curve = scores.curves[i];
+    curve = MakeObsCurve(gradients->curvature, ProjectionOf(model, i), sub->width,
+                         {.damping = damping, .fit_bias = sub->out.bias.defined()});
+    if (calibrate && sub->units > 0) {
+      counts[i] = MeasuredCounts(sub->units, options);
+      std::vector<std::vector<int64_t>> kept;
+      for (const int64_t units : counts[i]) kept.push_back(KeptUnits(curve, units));
+      // An unchanged sub-layer: what is measured of nothing.
+      if (i == 0) kept.push_back(KeptUnits(curve, sub->units));
+      replacements[i] = Refit(gradients->curvature, *sub, kept, damping);
+      if (dense.streamed) {
+        for (Replacement& one : replacements[i]) one = PutAway(one);
+      }
+    }
+    if (options.rounds > 0) scores.curvatures[i] = std::move(gradients->curvature);
     progress->Step();
-  }
+  };
+  VisitMaskGradients(dense, samples.fitted, how, console, visit);
   progress.reset();
-  scores.curvatures = std::move(gradients.curvatures);
-  if (!options.measured.empty() && !samples.held_out.samples.empty())
-    Calibrate(dense, samples.held_out, options, console, &scores);
+  if (calibrate) Calibrate(dense, samples.held_out, counts, replacements, console, &scores);
   return scores;
 }
 
@@ -182,14 +186,19 @@ void Remeasure(const Network& dense, const Samples& held_out, const Plan& plan,
       count);  // each sub-layer's cut, whole, and a little less
   std::vector<int64_t> less;
   for (size_t i = 0; i < count; ++i) {
-    const SubLayer& sub = dense.sub_layers[i];
+    const Fetched sub = Fetch(dense, i);
     const auto kept = static_cast<int64_t>(plan.kept[i].size());
-    less.push_back(std::max<int64_t>(0, kept - std::max<int64_t>(1, sub.units / 8)));
-    const std::vector<Replacement> refits = Refit(
-        scores->curvatures[i], sub, {plan.kept[i], KeptUnits(scores->curves[i], less[i])}, damping);
+    less.push_back(std::max<int64_t>(0, kept - std::max<int64_t>(1, sub->units / 8)));
+    std::vector<Replacement> refits =
+        Refit(scores->curvatures[i], *sub, {plan.kept[i], KeptUnits(scores->curves[i], less[i])},
+              damping);
+    refits.push_back(Whole(*sub));
+    if (dense.streamed) {
+      for (Replacement& one : refits) one = PutAway(one);
+    }
     cuts.push_back(refits[0]);
-    if (sub.units == 0) continue;
-    others[i] = {cuts[i], Whole(sub), refits[1]};
+    if (sub->units == 0) continue;
+    others[i] = {refits[0], refits[2], refits[1]};
   }
   const bool language = dense.spec.task == Task::kLanguageModel;
   const std::vector<std::vector<double>> measured =

@@ -26,7 +26,7 @@ struct ObsScores {
   std::vector<at::Tensor> fisher;     // of each sub-layer, (units) float64
   std::vector<ObsCurve> curves;       // of each sub-layer; losses scaled by what was measured
   std::vector<double> scales;         // measured over estimated loss
-  std::vector<Curvature> curvatures;  // of each sub-layer
+  std::vector<Curvature> curvatures;  // of each sub-layer, for rounds; empty without
   double floor = 0;                   // nats measured where nothing was changed
 };
 

@@ -105,7 +105,7 @@ Model RepairModel(const Model& model, const Network& dense, const Scored& scored
       SearchGlobally(model.spec, scored.scores, costs, BudgetLimit(costs, std::sqrt(*options.keep)),
                      SearchRules::kPublished)
           .plan;
-  const Network teacher = Bind(Shrink(model, milder), dense.compute);
+  const Network teacher = Bind(Shrink(model, milder, dense.compute.memory), dense.compute);
   tune.unpruned = &dense;
   return WithRepair(shrunk, Tune(teacher, shrunk, samples, tune, console), console, report);
 }
@@ -161,7 +161,7 @@ std::optional<Model> PruneByObs(const Model& model, const Network& dense, const 
   report->ridge = tune.ridge;
   if (tune.repair == Repair::kNone) {
     report->plan = plans.front().plan;
-    return Shrink(model, report->plan);
+    return Shrink(model, report->plan, dense.compute.memory);
   }
   const Repaired repaired =
       RunContest(model, dense, samples, plans, tune, options.align, console, report);
@@ -193,15 +193,21 @@ Model PruneInSteps(const Model& model, const Network& dense, const FitSamples& s
   Model shrunk;
   {
     const StageClock clock(&seconds.shrink);
-    shrunk = Shrink(model, report->plan);
+    shrunk = Shrink(model, report->plan, dense.compute.memory);
   }
   const StageClock clock(&seconds.tune);
   return RepairModel(model, dense, scored, costs, samples, shrunk, options, console, report);
 }
 
+Compute ComputeOf(const PruneOptions& options, Purpose purpose) {
+  Compute compute = ChooseCompute(options.device, options.dtype, purpose);
+  compute.memory = options.memory.value_or(UsualMemoryBytes());
+  return compute;
+}
+
 std::optional<Metric> Measure(const Model& model, const Evaluation& evaluation,
                               const PruneOptions& options, const Console& console) {
-  const Network net = Bind(model, ChooseCompute(options.device, options.dtype, Purpose::kMeasure));
+  const Network net = Bind(model, ComputeOf(options, Purpose::kMeasure));
   return ComputeMetric(model.spec, evaluation.dataset, evaluation.samples,
                        RunModel(net, evaluation.samples, console));
 }
@@ -290,11 +296,13 @@ void ReadExamples(const Model& model, const Network& dense,
 }
 
 // Writes the folder, then measures before and after where that is asked for.
-void Finish(const Model& model, const std::optional<Model>& pruned, const Samples& samples,
-            const Evaluation& evaluation, const Console& console, PruneReport* report) {
+void Finish(const Model& model, const Network& dense, const std::optional<Model>& pruned,
+            const Samples& samples, const Evaluation& evaluation, const Console& console,
+            PruneReport* report) {
   report->before = MeasureSize(model, report->tokens);
   if (pruned) report->after = MeasureSize(*pruned, report->tokens);
   report->peak_memory_bytes = PeakMemoryBytes();
+  report->peak_device_bytes = PeakDeviceBytes(dense.compute);
   {
     const StageClock clock(&report->seconds.write);
     report->data_sha256 = HashOfData(report->options.data);
@@ -328,7 +336,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   PruneReport report;
   report.options = options;
   StageSeconds& seconds = report.seconds;
-  const Compute compute = ChooseCompute(options.device, options.dtype, Purpose::kCalibrate);
+  const Compute compute = ComputeOf(options, Purpose::kCalibrate);
   report.device = DeviceName(compute);
   report.dtype = DtypeName(compute);
 
@@ -361,7 +369,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     MeasureResult(*pruned, report.plan, console, &*report.latency);
     report.kept = report.latency->result->share();
   }
-  Finish(model, pruned, samples, evaluation, console, &report);
+  Finish(model, dense, pruned, samples, evaluation, console, &report);
   seconds.total = Now() - start;
   return report;
 }

@@ -72,6 +72,9 @@ struct PruneOptions {
   std::string device = "auto";
   std::string dtype = "auto";
   int threads = 0;
+  // Bytes that the model's matrices may take, or the calibration streams, or the pruned matrices:
+  // more of one kind streams from its file, or waits in one. A quarter of the machine's without it.
+  std::optional<int64_t> memory;
 };
 
 // Seconds of each stage.
@@ -121,7 +124,7 @@ struct PruneReport {
   std::vector<FormProof> forms;            // that were written
   std::optional<LatencyBudget> latency;    // of CostKind::kLatency
   std::optional<Metric> eval_before, eval_after;
-  int64_t peak_memory_bytes = 0;
+  int64_t peak_memory_bytes = 0, peak_device_bytes = 0;
   std::string device, dtype, data_sha256, model_sha256;
 };
 

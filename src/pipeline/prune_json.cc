@@ -96,6 +96,7 @@ Json ResultJson(const PruneReport& report) {
       {"peak_memory_bytes", report.peak_memory_bytes},
       {"device", report.device},
       {"dtype", report.dtype}};
+  if (report.peak_device_bytes > 0) json["peak_device_bytes"] = report.peak_device_bytes;
   if (report.latency) json["latency"] = LatencyJson(*report.latency);
   if (report.eval_before && report.eval_after) {
     json["eval"] = {{"metric", report.eval_before->name},

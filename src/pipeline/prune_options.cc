@@ -50,6 +50,8 @@ void CheckPruneOptions(const PruneOptions& options) {
   }
   if (options.channel_multiple < 1)
     ThrowUsage({.what = "bad value", .where = "--channel-multiple", .expected = "1 or more"});
+  if (options.memory && *options.memory < 0)
+    ThrowUsage({.what = "bad value", .where = "--memory", .expected = "bytes, as in 8G"});
   for (const std::string& form : options.forms) FindForm(form);
   ParseGgufType(options.gguf_type);
   if (options.as_published && (options.repair || options.uniform)) {

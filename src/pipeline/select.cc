@@ -22,15 +22,11 @@ constexpr int64_t kPublishedBatchAnswering = 12;
 
 // Rows of mini-batches in the order of drawing: the published Fisher information squares their mean
 // gradients.
-std::vector<at::Tensor> BatchMeans(const std::vector<at::Tensor>& gradients, int64_t batch) {
-  std::vector<at::Tensor> means;
-  for (const at::Tensor& rows : gradients) {
-    std::vector<at::Tensor> parts;
-    parts.reserve(static_cast<size_t>(rows.size(0) / batch + 1));
-    for (const at::Tensor& part : rows.split(batch)) parts.push_back(part.mean(0));
-    means.push_back(at::stack(parts));
-  }
-  return means;
+at::Tensor BatchMeans(const at::Tensor& rows, int64_t batch) {
+  std::vector<at::Tensor> parts;
+  parts.reserve(static_cast<size_t>(rows.size(0) / batch + 1));
+  for (const at::Tensor& part : rows.split(batch)) parts.push_back(part.mean(0));
+  return at::stack(parts);
 }
 
 // A language model has few samples of many tokens each (BENCHMARKS.md has the figures).
@@ -46,16 +42,20 @@ Scored ScoreByGradients(const Network& dense, const Samples& samples, const Prun
   if (options.as_published && report->sampled_labels) {
     console.Warn("the published method needs labels; they are drawn from the model instead");
   }
-  MaskGradients gradients = ComputeMaskGradients(dense, samples, how, console);
-  report->calibration_loss = gradients.mean_loss;
-  CheckLoss(gradients.mean_loss, options);
-  Scored scored{std::move(gradients.rows), {}};
-  if (options.as_published) {
-    const bool answering = dense.spec.task == Task::kQuestionAnswering;
-    scored.gradients =
-        BatchMeans(scored.gradients, answering ? kPublishedBatchAnswering : kPublishedBatch);
-  }
-  scored.scores = FisherScores(scored.gradients);
+  const bool answering = dense.spec.task == Task::kQuestionAnswering;
+  const bool keep_rows = options.as_published || options.rearrange;  // for the rearrangement
+  Scored scored;
+  scored.scores.resize(dense.sub_layers.size());
+  if (keep_rows) scored.gradients.resize(dense.sub_layers.size());
+  VisitMaskGradients(dense, samples, how, console, [&](size_t i, SubLayerGradients* one) {
+    report->calibration_loss = one->mean_loss;
+    CheckLoss(one->mean_loss, options);
+    at::Tensor rows = one->rows;
+    if (options.as_published)
+      rows = BatchMeans(rows, answering ? kPublishedBatchAnswering : kPublishedBatch);
+    scored.scores[i] = FisherScores(rows);
+    if (keep_rows) scored.gradients[i] = rows;
+  });
   return scored;
 }
 
@@ -161,13 +161,8 @@ MaskGradientOptions GradientOptions(const Network& dense, const Samples& samples
           .row_tokens = options.row_tokens.value_or(RowTokens(dense.spec))};
 }
 
-std::vector<at::Tensor> FisherScores(const std::vector<at::Tensor>& gradients) {
-  std::vector<at::Tensor> scores;
-  scores.reserve(gradients.size());
-  for (const at::Tensor& rows : gradients) {
-    scores.push_back(rows.square().sum(0, false, at::kDouble).to(at::kCPU).contiguous());
-  }
-  return scores;
+at::Tensor FisherScores(const at::Tensor& rows) {
+  return rows.square().sum(0, false, at::kDouble).to(at::kCPU).contiguous();
 }
 
 void CheckLoss(double loss, const PruneOptions& options) {

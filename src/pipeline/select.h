@@ -29,16 +29,17 @@ const Method& FindMethod(const std::string& name);
 
 // Scores of every unit and, for the methods that look at gradients, the gradients.
 struct Scored {
-  std::vector<at::Tensor> gradients;  // of each sub-layer, (rows, units); empty otherwise
-  std::vector<at::Tensor> scores;     // of each sub-layer, (units) float64, higher is better
+  std::vector<at::Tensor>
+      gradients;                   // of each sub-layer, (rows, units); where the search wants them
+  std::vector<at::Tensor> scores;  // of each sub-layer, (units) float64, higher is better
 };
 
 // How a method's gradients are taken: labels, rows, batches.
 MaskGradientOptions GradientOptions(const Network& dense, const Samples& samples,
                                     const PruneOptions& options);
 
-// Sums of squares over the rows of each sub-layer's gradients: (units) float64 on the CPU.
-std::vector<at::Tensor> FisherScores(const std::vector<at::Tensor>& gradients);
+// Sums of squares over the rows of a sub-layer's gradients: (units) float64 on the CPU.
+at::Tensor FisherScores(const at::Tensor& rows);
 
 // Throws Error (kBadInput) for a calibration loss that is not finite.
 void CheckLoss(double loss, const PruneOptions& options);

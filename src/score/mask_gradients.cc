@@ -5,8 +5,10 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
-#include "core/error.h"
+#include "calibrate/residual_stream.h"
 #include "model/forward.h"
 
 namespace coppice {
@@ -28,51 +30,19 @@ at::Tensor RowsOf(const Batch& batch, int64_t each, int64_t present, at::Device 
   return (first + at::arange(present, at::kLong).unsqueeze(0)).flatten().to(device);
 }
 
-// Sub-layers [begin, end) whose activations are in memory at one time.
-struct Segment {
-  size_t begin = 0, end = 0;
-};
-
-// What the backward pass needs of one token in a sub-layer, about: the residual stream a few times,
-// the projections' outputs and what is made of them.
-int64_t BytesPerToken(const Network& net, const SubLayer& sub) {
-  const auto element = static_cast<int64_t>(c10::elementSize(net.compute.dtype));
-  int64_t read = 0;
-  for (const Linear& linear : sub.in) read += linear.weight.size(0);
-  return 12 * net.spec.width + 3 * element * (read + sub.units * sub.width);
-}
-
-// As few as the memory allows. With more than one, each is run again when the backward pass reaches
-// it, which costs one more forward pass (Chen et al. 2016).
-std::vector<Segment> MakeSegments(const Network& net, int64_t tokens) {
-  const int64_t limit = net.compute.device.is_cuda() ? int64_t{6} << 30 : int64_t{3} << 29;
-  std::vector<Segment> segments = {{0, 0}};
-  int64_t bytes = 0;
-  for (size_t i = 0; i < net.sub_layers.size(); ++i) {
-    const int64_t more = tokens * BytesPerToken(net, net.sub_layers[i]);
-    if (bytes > 0 && bytes + more > limit) {
-      segments.push_back({i, i});
-      bytes = 0;
-    }
-    bytes += more;
-    segments.back().end = i + 1;
-  }
-  return segments;
-}
-
 // A segment's forward pass.
 struct Pass {
   at::Tensor hidden;                // (B, T, D) at its end
   std::vector<at::Tensor> inputs;   // X of the sub-layers that have units
   std::vector<at::Tensor> outputs;  // (B, T, D) what their projections make of it
-  std::vector<size_t> owner;        // which sub-layer each is of
+  std::vector<size_t> owner;        // which of the segment's sub-layers each is of
 };
 
-Pass Run(const Network& net, const Segment& segment, const at::Tensor& hidden,
+Pass Run(const Network& net, const std::vector<Fetched>& segment, const at::Tensor& hidden,
          const AttentionContext& context) {
   Pass pass{hidden, {}, {}, {}};
-  for (size_t i = segment.begin; i < segment.end; ++i) {
-    const SubLayer& sub = net.sub_layers[i];
+  for (size_t i = 0; i < segment.size(); ++i) {
+    const SubLayer& sub = *segment[i];
     const at::Tensor x = UnitInputs(net, sub, pass.hidden, context);
     const at::Tensor y = Project(sub, x);
     pass.hidden = AddBranch(net, sub, pass.hidden, y);
@@ -84,99 +54,170 @@ Pass Run(const Network& net, const Segment& segment, const at::Tensor& hidden,
   return pass;
 }
 
-// The residual stream at the start of every segment; no gradients.
-std::vector<at::Tensor> SegmentStarts(const Network& net, const std::vector<Segment>& segments,
-                                      const Batch& batch, const AttentionContext& context) {
+// A batch on its way through the segments.
+struct Trail {
+  Batch batch;
+  std::vector<ResidualStream> starts;     // at the start of every segment but the first
+  std::optional<ResidualStream> present;  // where the forward pass stands, then the gradient of the
+                                          // loss by the residual stream; none with one segment
+};
+
+// The forward pass to the start of every segment. Starts wait in the compute dtype where the
+// network streams: there they are many.
+std::vector<Trail> MakeTrails(const Network& net, std::vector<Batch> batches,
+                              const std::vector<Segment>& segments) {
   at::NoGradGuard no_gradients;
-  std::vector<at::Tensor> starts = {Embed(net, batch)};
-  for (size_t k = 0; k + 1 < segments.size(); ++k) {
-    at::Tensor hidden = starts.back();
-    for (size_t i = segments[k].begin; i < segments[k].end; ++i) {
-      const SubLayer& sub = net.sub_layers[i];
-      hidden = AddBranch(net, sub, hidden, Project(sub, UnitInputs(net, sub, hidden, context)));
-    }
-    starts.push_back(hidden);
+  std::vector<Trail> trails;
+  int64_t numbers = 0;  // of the stream
+  for (Batch& batch : batches) {
+    numbers += batch.ids.numel() * net.spec.width;
+    trails.push_back({std::move(batch), {}, {}});
   }
-  return starts;
+  const at::ScalarType dtype = net.streamed ? net.compute.dtype : at::kFloat;
+  const auto bytes = static_cast<int64_t>(c10::elementSize(dtype)) * numbers;
+  const auto starts = static_cast<int64_t>(segments.size()) - 1;
+  if (starts == 0) return trails;
+  const Place place = PlaceFor(net.compute, 4 * numbers);
+  const Place of_starts = PlaceFor(net.compute, starts * bytes);
+  for (Trail& trail : trails) trail.present.emplace(Embed(net, trail.batch), place);
+  for (size_t k = 0; k + 1 < segments.size(); ++k) {
+    const std::vector<Fetched> segment = FetchAll(net, segments[k]);
+    for (Trail& trail : trails) {
+      const AttentionContext context = MakeContext(net, trail.batch);
+      const at::Tensor hidden = Run(net, segment, trail.present->Get(), context).hidden;
+      trail.starts.emplace_back(hidden.to(dtype), of_starts);
+      trail.present->Set(hidden);
+    }
+  }
+  return trails;
 }
 
-// Adds one batch's rows to `result`, `each` a sample; the sum of its samples' losses.
-double AddBatch(const Network& net, const Samples& samples, const Batch& batch,
-                const MaskGradientOptions& options, int64_t each, MaskGradients* result) {
-  const int64_t row_tokens = each == 1 ? batch.ids.size(1) : options.row_tokens;
-  const AttentionContext context = MakeContext(net, batch);
-  const std::vector<Segment> segments = MakeSegments(net, batch.ids.numel());
-  const std::vector<at::Tensor> starts = SegmentStarts(net, segments, batch, context);
-  double loss_sum = 0;
-  at::Tensor upstream;  // gradient of the loss by the residual stream
-  // A language model's loss is a mean over tokens; curvature is that of their sum.
-  const bool language = net.spec.task == Task::kLanguageModel;
-  const auto of_sum = static_cast<double>(language ? batch.ids.size(1) : 1);
-  for (size_t k = segments.size(); k-- > 0;) {
+// Gathers a segment's statistics batch by batch.
+struct Gatherer {
+  const Network& net;
+  const Samples& samples;
+  const MaskGradientOptions& options;
+  int64_t each;         // rows a sample
+  double loss_sum = 0;  // of the samples
+
+  // What is differentiated: a scalar.
+  at::Tensor Loss(const at::Tensor& hidden, const Batch& batch) {
+    const at::Tensor output = ApplyHead(net, hidden, batch);
+    const at::Tensor targets =
+        MakeTargets(net.spec, samples, batch, output, options.labels, options.seed);
+    const at::Tensor losses = SampleLosses(net.spec.task, output, targets);
+    loss_sum += losses.sum().item<double>();
+    return options.labels == LabelSource::kProbe
+               ? ProbeLosses(net.spec.task, output, batch, options.seed).sum()
+               : losses.sum();
+  }
+
+  // Backward through `segment`, the last that is left of the batch's way; at_end: the last of all.
+  void Add(const std::vector<Fetched>& segment, bool at_end, Trail* trail,
+           std::vector<SubLayerGradients>* results) {
+    const Batch& batch = trail->batch;
+    const bool at_start = trail->starts.empty();
     at::AutoGradMode with_gradients(true);
-    const at::Tensor start = starts[k].detach().requires_grad_();
-    const Pass pass = Run(net, segments[k], start, context);
-    at::Tensor end = pass.hidden;
-    if (k + 1 == segments.size()) {
-      const at::Tensor output = ApplyHead(net, pass.hidden, batch);
-      const at::Tensor targets =
-          MakeTargets(net.spec, samples, batch, output, options.labels, options.seed);
-      const at::Tensor losses = SampleLosses(net.spec.task, output, targets);
-      loss_sum = losses.sum().item<double>();
-      end = options.labels == LabelSource::kProbe
-                ? ProbeLosses(net.spec.task, output, batch, options.seed).sum()
-                : losses.sum();
-    }
+    const at::Tensor start =
+        (at_start ? Embed(net, batch) : trail->starts.back().Get().to(at::kFloat))
+            .detach()
+            .requires_grad_();
+    const Pass pass = Run(net, segment, start, MakeContext(net, batch));
     std::vector<at::Tensor> wanted = pass.inputs;
     if (options.curvature) wanted.insert(wanted.end(), pass.outputs.begin(), pass.outputs.end());
-    if (k > 0) wanted.push_back(start);
+    if (!at_start) wanted.push_back(start);
+    const at::Tensor end = at_end ? Loss(pass.hidden, batch) : pass.hidden;
+    if (wanted.empty()) return;  // no units up to here
+    const at::Tensor upstream = at_end ? at::Tensor() : trail->present->Get();
     const std::vector<at::Tensor> gradients =
         torch::autograd::grad({end}, wanted, {upstream}, /*retain_graph=*/false,
                               /*create_graph=*/false, /*allow_unused=*/true);
     at::NoGradGuard no_gradients;
-    if (k > 0) upstream = gradients.back();
+    if (!at_start) {
+      trail->present->Set(gradients.back());
+      trail->starts.pop_back();
+    }
     for (size_t j = 0; j < pass.inputs.size(); ++j) {
       if (!gradients[j].defined()) continue;  // nothing after this sub-layer depends on it
-      const size_t owner = pass.owner[j];
-      const at::Tensor sums =
-          SumOverTokens(net.sub_layers[owner], pass.inputs[j], gradients[j], row_tokens);
-      result->rows[owner].index_copy_(0, RowsOf(batch, each, sums.size(1), net.compute.device),
-                                      sums.flatten(0, 1));
-      if (!options.curvature) continue;
-      result->curvatures[owner].Add(RealRows(batch, pass.inputs[j].detach()),
-                                    RealRows(batch, gradients[pass.inputs.size() + j]) * of_sum);
+      AddSubLayer(*segment[pass.owner[j]], batch, pass.inputs[j].detach(), gradients[j],
+                  options.curvature ? gradients[pass.inputs.size() + j] : at::Tensor(),
+                  &(*results)[pass.owner[j]]);
     }
   }
-  return loss_sum;
-}
+
+  // inputs, by_inputs: (B, T, I) X and the gradient by it. by_outputs: (B, T, D), where curvature
+  // is wanted.
+  void AddSubLayer(const SubLayer& sub, const Batch& batch, const at::Tensor& inputs,
+                   const at::Tensor& by_inputs, const at::Tensor& by_outputs,
+                   SubLayerGradients* result) const {
+    const int64_t row_tokens = each == 1 ? batch.ids.size(1) : options.row_tokens;
+    const at::Tensor sums = SumOverTokens(sub, inputs, by_inputs, row_tokens);
+    result->rows.index_copy_(0, RowsOf(batch, each, sums.size(1), net.compute.device),
+                             sums.flatten(0, 1));
+    if (!options.curvature) return;
+    // A language model's loss is a mean over tokens; curvature is that of their sum.
+    const bool language = net.spec.task == Task::kLanguageModel;
+    const auto of_sum = static_cast<double>(language ? batch.ids.size(1) : 1);
+    result->curvature.Add(RealRows(batch, inputs), RealRows(batch, by_outputs) * of_sum);
+  }
+};
 
 }  // namespace
 
-MaskGradients ComputeMaskGradients(const Network& net, const Samples& samples,
-                                   const MaskGradientOptions& options, const Console& console) {
-  MaskGradients result;
+void VisitMaskGradients(const Network& net, const Samples& samples,
+                        const MaskGradientOptions& options, const Console& console,
+                        const GradientVisitor& visit) {
   const auto count = static_cast<int64_t>(samples.samples.size());
   int64_t longest = 1;
   for (const Sample& sample : samples.samples) longest = std::max(longest, sample.tokens());
-  const int64_t each =
-      options.row_tokens > 0 ? (longest + options.row_tokens - 1) / options.row_tokens : 1;
+  Gatherer gatherer{
+      net, samples, options,
+      options.row_tokens > 0 ? (longest + options.row_tokens - 1) / options.row_tokens : 1};
+  std::vector<Batch> batches =
+      MakeBatches(samples, net.spec, options.batch_tokens, net.compute.device);
+  int64_t tokens = 0;  // of a batch, at most
+  for (const Batch& batch : batches) tokens = std::max(tokens, batch.ids.numel());
+  const std::vector<Segment> segments =
+      MakeSegments(net, tokens, options.segments.value_or(UsualLimits(net)), options.curvature);
+  std::optional<Progress> progress(std::in_place, console, "gradients",
+                                   count * static_cast<int64_t>(segments.size()));
+  std::vector<Trail> trails = MakeTrails(net, std::move(batches), segments);
   const at::TensorOptions exact = at::TensorOptions(at::kFloat).device(net.compute.device);
-  for (const SubLayer& sub : net.sub_layers)
-    result.rows.push_back(at::zeros({count * each, sub.units}, exact));
-  if (options.curvature) {
-    result.curvatures.resize(net.sub_layers.size());
-    const int64_t positions = net.spec.task == Task::kLanguageModel ? samples.tokens() : count;
-    for (Curvature& one : result.curvatures) one.positions = positions;
+  for (size_t k = segments.size(); k-- > 0;) {
+    std::vector<SubLayerGradients> results(segments[k].end - segments[k].begin);
+    for (size_t j = 0; j < results.size(); ++j) {
+      const SubLayer& sub = net.sub_layers[segments[k].begin + j];
+      results[j].rows = at::zeros({count * gatherer.each, sub.units}, exact);
+      results[j].curvature.positions =
+          net.spec.task == Task::kLanguageModel ? samples.tokens() : count;
+    }
+    {
+      const std::vector<Fetched> segment = FetchAll(net, segments[k]);
+      for (Trail& trail : trails) {
+        gatherer.Add(segment, k + 1 == segments.size(), &trail, &results);
+        progress->Step(trail.batch.rows());
+      }
+    }
+    if (k == 0) progress.reset();
+    for (size_t j = results.size(); j-- > 0;) {
+      results[j].mean_loss = count > 0 ? gatherer.loss_sum / static_cast<double>(count) : 0;
+      visit(segments[k].begin + j, &results[j]);
+      results[j] = {};
+    }
   }
-  Progress progress(console, "gradients", count);
-  double loss_sum = 0;
-  for (const Batch& batch :
-       MakeBatches(samples, net.spec, options.batch_tokens, net.compute.device)) {
-    loss_sum += AddBatch(net, samples, batch, options, each, &result);
-    progress.Step(batch.rows());
-  }
-  result.mean_loss = count > 0 ? loss_sum / static_cast<double>(count) : 0;
-  return result;
+}
+
+MaskGradients ComputeMaskGradients(const Network& net, const Samples& samples,
+                                   const MaskGradientOptions& options, const Console& console) {
+  MaskGradients all;
+  all.rows.resize(net.sub_layers.size());
+  if (options.curvature) all.curvatures.resize(net.sub_layers.size());
+  VisitMaskGradients(net, samples, options, console, [&](size_t i, SubLayerGradients* one) {
+    all.rows[i] = std::move(one->rows);
+    if (options.curvature) all.curvatures[i] = std::move(one->curvature);
+    all.mean_loss = one->mean_loss;
+  });
+  return all;
 }
 
 }  // namespace coppice

@@ -36,7 +36,7 @@ State Start(const Curvature& curvature, const at::Tensor& weight, const ObsOptio
   at::Tensor gram = curvature.gram.Total();
   if (options.fit_bias) {
     const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);
-    gram = gram - at::outer(curvature.input_sum, mean);
+    gram.addr_(curvature.input_sum, mean, /*beta=*/1, /*alpha=*/-1);
   }
   const at::Tensor metric =
       FactorOf(curvature.gradient.Total() / static_cast<double>(curvature.tokens), 1e-10);
@@ -46,7 +46,8 @@ State Start(const Curvature& curvature, const at::Tensor& weight, const ObsOptio
   const at::Tensor energy =
       gram.diagonal().clamp_min(std::numeric_limits<double>::min()).sqrt().unsqueeze(1);  // (I, 1)
   State state;
-  state.inverse = at::cholesky_inverse(FactorOf(gram / energy / energy.t(), options.own_damping));
+  gram.div_(energy).div_(energy.t());  // in place: it may be a gigabyte
+  state.inverse = at::cholesky_inverse(FactorOf(gram, options.own_damping));
   state.weight = at::mm(weight.to(gram.device(), at::kDouble) * energy, metric);
   return state;
 }

@@ -3,6 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <optional>
+
+#include "calibrate/residual_stream.h"
+#include "load/mapped_tensor.h"
 #include "model/divergence.h"
 #include "model/forward.h"
 #include "model/linear.h"
@@ -20,21 +24,76 @@ at::Tensor ProjectBy(const Replacement& one, const at::Tensor& inputs) {
   return Apply(one.out, inputs.index_select(2, one.inputs)).to(at::kFloat);
 }
 
-// The branch of sub-layer `i` as `others` have it.
-at::Tensor Branch(const Network& net, size_t i, const std::vector<Replacement>& others,
-                  const at::Tensor& inputs) {
-  return others.empty() ? Project(net.sub_layers[i], inputs) : ProjectBy(others[i], inputs);
+// A model with one sub-layer replaced, on its way through the network.
+struct Variant {
+  size_t sub_layer = 0, number = 0;  // replacements[sub_layer][number]
+  ResidualStream hidden;
+};
+
+// All of them on one batch.
+struct Comparison {
+  Batch batch;
+  AttentionContext context;
+  Place place;                              // of the streams
+  ResidualStream hidden;                    // with nothing replaced but `others`
+  std::optional<ResidualStream> reference;  // the dense model, where there are others
+  std::vector<Variant> variants;            // of the sub-layers so far
+
+  // Through sub-layer `i`. tried: its replacements; other: what it is besides, or empty.
+  void Advance(const Network& net, size_t i, const SubLayer& sub,
+               const std::vector<Replacement>& tried, const std::vector<Replacement>& other) {
+    const auto after = [&](const at::Tensor& before, const at::Tensor& inputs) {
+      return AddBranch(net, sub, before,
+                       other.empty() ? Project(sub, inputs) : ProjectBy(other[0], inputs));
+    };
+    for (Variant& variant : variants) {
+      const at::Tensor before = variant.hidden.Get();
+      variant.hidden.Set(after(before, UnitInputs(net, sub, before, context)));
+    }
+    const at::Tensor before = hidden.Get();
+    const at::Tensor inputs = UnitInputs(net, sub, before, context);
+    for (size_t k = 0; k < tried.size(); ++k) {
+      const at::Tensor one = AddBranch(net, sub, before, ProjectBy(tried[k], inputs));
+      variants.push_back({i, k, ResidualStream(one, place)});
+    }
+    hidden.Set(after(before, inputs));
+    if (!reference) return;
+    const at::Tensor dense = reference->Get();
+    reference->Set(AddBranch(net, sub, dense, Project(sub, UnitInputs(net, sub, dense, context))));
+  }
+
+  void AddDivergences(const Network& net, std::vector<std::vector<Divergence>>* sums) const {
+    const Reference expected =
+        ReadReference(net, reference ? reference->Get() : hidden.Get(), batch);
+    for (const Variant& variant : variants) {
+      (*sums)[variant.sub_layer][variant.number].Add(
+          DivergenceFrom(expected, net, variant.hidden.Get(), batch));
+    }
+  }
+};
+
+std::vector<Comparison> StartComparisons(const Network& net, const std::vector<Batch>& batches,
+                                         const std::vector<std::vector<Replacement>>& replacements,
+                                         bool has_others) {
+  int64_t streams = has_others ? 2 : 1, tokens = 0;
+  for (const auto& of_sub_layer : replacements)
+    streams += static_cast<int64_t>(of_sub_layer.size());
+  for (const Batch& batch : batches) tokens += batch.ids.numel();
+  const Place place = PlaceFor(net.compute, streams * tokens * net.spec.width * 4);
+  std::vector<Comparison> comparisons;
+  for (const Batch& batch : batches) {
+    const at::Tensor hidden = Embed(net, batch);
+    comparisons.push_back(
+        {batch, MakeContext(net, batch), place, ResidualStream(hidden, place), {}, {}});
+    if (has_others) comparisons.back().reference.emplace(hidden, place);
+  }
+  return comparisons;
 }
 
-// The end of the stream, from sub-layer `from` on.
-at::Tensor Rest(const Network& net, size_t from, const std::vector<Replacement>& others,
-                at::Tensor hidden, const AttentionContext& context) {
-  for (size_t i = from; i < net.sub_layers.size(); ++i) {
-    const SubLayer& sub = net.sub_layers[i];
-    const at::Tensor inputs = UnitInputs(net, sub, hidden, context);
-    hidden = AddBranch(net, sub, hidden, Branch(net, i, others, inputs));
-  }
-  return hidden;
+// Replacements that were put away, where they are computed.
+std::vector<Replacement> Ready(std::vector<Replacement> replacements, const Compute& compute) {
+  for (Replacement& one : replacements) one.out.weight = one.out.weight.to(compute.device);
+  return replacements;
 }
 
 // What all refits of a sub-layer share.
@@ -89,6 +148,12 @@ std::vector<Replacement> Refit(const Curvature& curvature, const SubLayer& dense
   return refits;
 }
 
+Replacement PutAway(const Replacement& one) {
+  Replacement away = one;
+  away.out.weight = one.out.weight.is_cpu() ? InFile(one.out.weight) : one.out.weight.to(at::kCPU);
+  return away;
+}
+
 std::vector<std::vector<double>> MeasureReplacements(
     const Network& net, const Samples& samples,
     const std::vector<std::vector<Replacement>>& replacements,
@@ -98,27 +163,28 @@ std::vector<std::vector<double>> MeasureReplacements(
   std::vector<std::vector<Divergence>> sums(count);
   for (size_t i = 0; i < count; ++i) sums[i].resize(replacements[i].size());
   // On the CPU as many as its caches and the heap's blocks fit.
-  const int64_t batch_tokens = net.compute.device.is_cuda() ? 16384 : 1024;
-  const std::vector<Batch> batches =
+  const int64_t batch_tokens = net.compute.device.is_cuda() ? 4096 : 1024;
+  std::vector<Batch> batches =
       MakeBatches(samples, net.spec, net.spec.task == Task::kLanguageModel ? 1 : batch_tokens,
                   net.compute.device);
-  Progress progress(console, "levels", static_cast<int64_t>(batches.size() * count));
-  for (const Batch& batch : batches) {
-    const AttentionContext context = MakeContext(net, batch);
-    at::Tensor hidden = Embed(net, batch);
-    const Reference reference = ReadReference(net, Rest(net, 0, {}, hidden, context), batch);
+  // One batch after the other, but where the network streams.
+  const size_t at_once = net.streamed ? batches.size() : 1;
+  Progress progress(console, "levels",
+                    static_cast<int64_t>((batches.size() + at_once - 1) / at_once * count));
+  for (size_t begin = 0; begin < batches.size(); begin += at_once) {
+    const auto first = batches.begin() + static_cast<std::ptrdiff_t>(begin);
+    std::vector<Comparison> comparisons = StartComparisons(
+        net, {first, first + static_cast<std::ptrdiff_t>(at_once)}, replacements, !others.empty());
     for (size_t i = 0; i < count; ++i) {
-      const SubLayer& sub = net.sub_layers[i];
-      const at::Tensor inputs = UnitInputs(net, sub, hidden, context);
-      for (size_t k = 0; k < replacements[i].size(); ++k) {
-        const at::Tensor changed =
-            AddBranch(net, sub, hidden, ProjectBy(replacements[i][k], inputs));
-        const at::Tensor end = Rest(net, i + 1, others, changed, context);
-        sums[i][k].Add(DivergenceFrom(reference, net, end, batch));
-      }
-      hidden = AddBranch(net, sub, hidden, Branch(net, i, others, inputs));
+      const Fetched sub = Fetch(net, i);
+      const std::vector<Replacement> tried = Ready(replacements[i], net.compute);
+      const std::vector<Replacement> other =
+          others.empty() ? std::vector<Replacement>() : Ready({others[i]}, net.compute);
+      for (Comparison& one : comparisons) one.Advance(net, i, *sub, tried, other);
+      for (const Replacement& one : tried) DropPages(one.out.weight);
       progress.Step();
     }
+    for (const Comparison& one : comparisons) one.AddDivergences(net, &sums);
   }
   std::vector<std::vector<double>> means(count);
   for (size_t i = 0; i < count; ++i) {

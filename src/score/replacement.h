@@ -21,16 +21,21 @@ struct Replacement {
 };
 
 // Of each list of kept units the projection, refitted to what the whole one gives on dense inputs.
-// `dense`: the sub-layer. damping: times the mean diagonal of the Gram matrix.
+// `dense`: the sub-layer, fetched. damping: times the mean diagonal of the Gram matrix.
 std::vector<Replacement> Refit(const Curvature& curvature, const SubLayer& dense,
                                const std::vector<std::vector<int64_t>>& kept, double damping);
 
 // The sub-layer's own projection.
 Replacement Whole(const SubLayer& dense);
 
+// The same where it takes no memory of the device, and on the CPU none at all, until it is
+// measured.
+Replacement PutAway(const Replacement& one);
+
 // Mean divergence from the dense model's outputs (model/divergence.h) with each replacement in
 // turn: result[i][k] of replacements[i][k] in sub-layer i. Every other sub-layer has the one in
-// `others`, or its own projection where that is empty.
+// `others`, or its own projection where that is empty. All of them go through the network together,
+// a sub-layer at a time, so that each sub-layer is fetched once.
 std::vector<std::vector<double>> MeasureReplacements(
     const Network& net, const Samples& samples,
     const std::vector<std::vector<Replacement>>& replacements,

@@ -40,28 +40,29 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
                     const Console& console,
                     const std::function<void(size_t, const UnitStatistics&)>& visit) {
   at::NoGradGuard no_gradients;
-  const bool on_disk = samples.tokens() * net.spec.width * 4 > kStreamBytes;
+  const Place place = PlaceFor(net.compute, samples.tokens() * net.spec.width * 4);
   std::vector<Stream> streams;
   for (Batch& batch : MakeBatches(samples, net.spec,
                                   net.compute.device.is_cuda() ? 16 * kBatchTokens : kBatchTokens,
                                   net.compute.device)) {
-    ResidualStream hidden(Embed(net, batch), on_disk);
+    ResidualStream hidden(Embed(net, batch), place);
     AttentionContext context = MakeContext(net, batch);
     streams.push_back({std::move(batch), std::move(context), std::move(hidden)});
   }
   Progress progress(console, "statistics", static_cast<int64_t>(net.sub_layers.size()));
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
-    const SubLayer& sub = net.sub_layers[i];
+    Fetched sub = Fetch(net, i);
     UnitStatistics statistics;
     ProductSum gram;
     for (Stream& s : streams) {
       const at::Tensor hidden = s.hidden.Get();
-      const at::Tensor inputs = UnitInputs(net, sub, hidden, s.context);
+      const at::Tensor inputs = UnitInputs(net, *sub, hidden, s.context);
       Add(RealRows(s.batch, inputs), kind, &statistics, &gram);
-      s.hidden.Set(AddBranch(net, sub, hidden, Project(sub, inputs)));
+      s.hidden.Set(AddBranch(net, *sub, hidden, Project(*sub, inputs)));
     }
+    sub.reset();
     if (kind == StatisticsKind::kFull) {
-      statistics.gram = gram.Total();
+      statistics.gram = gram.Take();
       statistics.squares = statistics.gram.diagonal();
     }
     visit(i, statistics);

@@ -20,16 +20,15 @@ void MomentSum::Add(const at::Tensor& inputs, const at::Tensor& residual) {
   cross_.Add(x, residual, inputs.scalar_type());
 }
 
-Moments MomentSum::Total() const {
+Moments MomentSum::Take() {
   if (tokens_ == 0) return {};
-  return {tokens_,    gram_.Total(), cross_.Total(),
-          input_sum_, residual_sum_, energy_.item<double>()};
+  return {tokens_, gram_.Take(), cross_.Take(), input_sum_, residual_sum_, energy_.item<double>()};
 }
 
 Moments MomentsOf(const at::Tensor& inputs, const at::Tensor& residual) {
   MomentSum sum;
   sum.Add(inputs, residual);
-  return sum.Total();
+  return sum.Take();
 }
 
 }  // namespace coppice

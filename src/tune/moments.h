@@ -25,8 +25,9 @@ class MomentSum {
  public:
   // inputs: (M, I) float32 or bfloat16; residual: (M, D) float32. Same device.
   void Add(const at::Tensor& inputs, const at::Tensor& residual);
-  // Undefined tensors before the first Add().
-  Moments Total() const;
+  // The sums so far, at the end: what was gathered goes into them. Undefined tensors before the
+  // first Add().
+  Moments Take();
 
  private:
   int64_t tokens_ = 0;

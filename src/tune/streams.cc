@@ -10,73 +10,73 @@ namespace {
 struct SplitSums {
   MomentSum fitted, held_out;
   MomentSum& Of(const Streams& s) { return s.held_out ? held_out : fitted; }
-  SplitMoments Total() const { return {fitted.Total(), held_out.Total()}; }
+  SplitMoments Take() { return {fitted.Take(), held_out.Take()}; }
 };
 
 void Start(const Network& teacher, const Samples& samples, int64_t batch_tokens, bool held_out,
-           bool on_disk, std::vector<Streams>* streams) {
+           Place place, std::vector<Streams>* streams) {
   for (Batch& batch : MakeBatches(samples, teacher.spec, batch_tokens, teacher.compute.device)) {
     const at::Tensor hidden = Embed(teacher, batch);
     AttentionContext context = MakeContext(teacher, batch);
     streams->push_back({std::move(batch),
                         std::move(context),
-                        ResidualStream(hidden, on_disk),
-                        ResidualStream(hidden, on_disk),
+                        ResidualStream(hidden, place),
+                        ResidualStream(hidden, place),
                         held_out,
                         {}});
   }
 }
 
 // What a network's sub-layer adds to the stream.
-at::Tensor Branch(const Network& net, size_t index, const at::Tensor& hidden,
+at::Tensor Branch(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
                   const AttentionContext& context) {
-  const SubLayer& sub = net.sub_layers[index];
   return Project(sub, UnitInputs(net, sub, hidden, context));
 }
 
 }  // namespace
 
 std::vector<Streams> StartStreams(const Network& teacher, const FitSamples& samples,
-                                  int64_t batch_tokens, int64_t memory_bytes) {
+                                  int64_t batch_tokens) {
   const int64_t tokens = samples.fitted.tokens() + samples.held_out.tokens();
-  const bool on_disk = 2 * tokens * teacher.spec.width * 4 > memory_bytes;
+  const Place place = PlaceFor(teacher.compute, 2 * tokens * teacher.spec.width * 4);
   std::vector<Streams> streams;
-  Start(teacher, samples.fitted, batch_tokens, /*held_out=*/false, on_disk, &streams);
-  Start(teacher, samples.held_out, batch_tokens, /*held_out=*/true, on_disk, &streams);
+  Start(teacher, samples.fitted, batch_tokens, /*held_out=*/false, place, &streams);
+  Start(teacher, samples.held_out, batch_tokens, /*held_out=*/true, place, &streams);
   return streams;
 }
 
 SplitMoments FitMoments(const Network& teacher, const Network& student, size_t index,
                         const FitRules& rules, std::vector<Streams>* streams) {
   const Target target = rules.target;
-  const SubLayer& wanted = teacher.sub_layers[index];
-  const SubLayer& present = student.sub_layers[index];
-  const bool fit_unpruned = rules.unpruned != nullptr && wanted.kind == UnitKind::kChannel;
+  const Fetched wanted = Fetch(teacher, index);
+  const Fetched present = Fetch(student, index);
+  const bool fit_unpruned = rules.unpruned != nullptr && wanted->kind == UnitKind::kChannel;
+  const Fetched unpruned = fit_unpruned ? Fetch(*rules.unpruned, index) : Fetched();
   SplitSums sums;
   for (Streams& s : *streams) {
     const at::Tensor of_teacher = s.teacher.Get();
     const at::Tensor of_student = s.student.Get();
     const at::Tensor& read_by_dense = target == Target::kOwn ? of_student : of_teacher;
     const at::Tensor& read_by_student = target == Target::kDense ? of_teacher : of_student;
-    const at::Tensor branch = Branch(teacher, index, read_by_dense, s.context);
-    const at::Tensor inputs = UnitInputs(student, present, read_by_student, s.context);
+    const at::Tensor branch = Branch(teacher, *wanted, read_by_dense, s.context);
+    const at::Tensor inputs = UnitInputs(student, *present, read_by_student, s.context);
     at::Tensor residual =
-        (fit_unpruned ? Branch(*rules.unpruned, index, read_by_dense, s.context) : branch) -
-        Project(present, inputs);
+        (fit_unpruned ? Branch(*rules.unpruned, *unpruned, read_by_dense, s.context) : branch) -
+        Project(*present, inputs);
     if (target == Target::kDrift) residual = residual + (of_teacher - of_student);
     const auto rows = [&](const at::Tensor& x) {
       return rules.first_only ? x.select(1, 0) : RealRows(s.batch, x);
     };
     sums.Of(s).Add(rows(inputs), rows(residual));
     if (target != Target::kOwn) {
-      s.teacher.Set(AddBranch(teacher, wanted, of_teacher, branch));
+      s.teacher.Set(AddBranch(teacher, *wanted, of_teacher, branch));
     } else if (s.held_out) {  // what the end is compared with
       s.teacher.Set(
-          AddBranch(teacher, wanted, of_teacher, Branch(teacher, index, of_teacher, s.context)));
+          AddBranch(teacher, *wanted, of_teacher, Branch(teacher, *wanted, of_teacher, s.context)));
     }
     if (rules.keep_inputs && target != Target::kDense) s.inputs = inputs;
   }
-  return sums.Total();
+  return sums.Take();
 }
 
 SplitMoments InputMoments(const Network& teacher, const Network& student, size_t index,
@@ -90,16 +90,16 @@ SplitMoments InputMoments(const Network& teacher, const Network& student, size_t
     // What matrices read is rounded to the compute dtype.
     sums.Of(s).Add(of_student.to(student.compute.dtype), of_teacher - of_student);
   }
-  return sums.Total();
+  return sums.Take();
 }
 
 void Advance(const Network& student, size_t index, std::vector<Streams>* streams) {
-  const SubLayer& sub = student.sub_layers[index];
+  const Fetched sub = Fetch(student, index);
   for (Streams& s : *streams) {
     const at::Tensor hidden = s.student.Get();
     const at::Tensor inputs =
-        s.inputs.defined() ? s.inputs : UnitInputs(student, sub, hidden, s.context);
-    s.student.Set(AddBranch(student, sub, hidden, Project(sub, inputs)));
+        s.inputs.defined() ? s.inputs : UnitInputs(student, *sub, hidden, s.context);
+    s.student.Set(AddBranch(student, *sub, hidden, Project(*sub, inputs)));
     s.inputs.reset();
   }
 }

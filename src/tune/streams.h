@@ -42,9 +42,9 @@ struct SplitMoments {
   Moments fitted, held_out;
 };
 
-// Both streams after the embedding. Beyond `memory_bytes` they go to disk.
+// Both streams after the embedding, where there is room for them (calibrate/residual_stream.h).
 std::vector<Streams> StartStreams(const Network& teacher, const FitSamples& samples,
-                                  int64_t batch_tokens, int64_t memory_bytes);
+                                  int64_t batch_tokens);
 
 struct FitRules {
   Target target = Target::kDrift;

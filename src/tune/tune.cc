@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "load/mapped_tensor.h"
 #include "model/forward.h"
 #include "tune/align.h"
 #include "tune/published_tuning.h"
@@ -28,7 +29,8 @@ struct Repairing {
   Model model;
   Network student;
   std::vector<Streams> streams;
-  bool stopped = false;  // the published tuning
+  bool in_files = false;  // where new tensors wait
+  bool stopped = false;   // the published tuning
   TuneResult result;
 
   // Puts new tensors of a sub-layer, float32 on the CPU, where everybody reads them, in the dtype
@@ -36,14 +38,20 @@ struct Repairing {
   void Put(size_t index, const std::map<std::string, at::Tensor>& tensors) {
     for (const auto& [name, tensor] : tensors) {
       const auto old = model.tensors.find(name);
-      const at::Tensor kept =
-          old == model.tensors.end() ? tensor : tensor.to(old->second.scalar_type());
+      at::Tensor kept = old == model.tensors.end() ? tensor : tensor.to(old->second.scalar_type());
+      if (in_files) kept = InFile(kept);
       model.tensors[name] = kept;
       result.tensors[name] = kept;
     }
-    student.sub_layers[index] = BindSubLayer(model, model.spec.sub_layers[index], teacher.compute);
+    Rebind(model, index, &student);
   }
 };
+
+int64_t BytesOf(const std::map<std::string, at::Tensor>& tensors) {
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : tensors) bytes += static_cast<int64_t>(tensor.nbytes());
+  return bytes;
+}
 
 int64_t BatchTokens(const Network& teacher, const TuneOptions& options) {
   if (options.batch_tokens > 0) return options.batch_tokens;
@@ -201,7 +209,9 @@ void RepairOne(size_t index, Repairing* repairing) {
 TuneResult Tune(const Network& teacher, const Model& model, const FitSamples& samples,
                 const TuneOptions& options, const Console& console) {
   at::NoGradGuard no_gradients;
-  Network bound = Bind(model, teacher.compute);
+  Compute compute = teacher.compute;
+  if (teacher.streamed) compute.memory = 0;  // as the teacher does, whatever its size
+  Network bound = Bind(model, compute);
   Samples fitted, checked_by;
   const bool check = WantsCheck(bound, samples, options);
   if (check) {
@@ -213,7 +223,8 @@ TuneResult Tune(const Network& teacher, const Model& model, const FitSamples& sa
                       model,
                       std::move(bound),
                       StartStreams(teacher, check ? FitSamples{fitted, checked_by} : samples,
-                                   BatchTokens(teacher, options), options.stream_bytes),
+                                   BatchTokens(teacher, options)),
+                      BytesOf(model.tensors) > teacher.compute.memory,
                       false,
                       {}};
   const size_t count = repairing.student.sub_layers.size();

@@ -12,6 +12,9 @@
 // matrices that read h_S may be aligned with what they would read of h_T (align.h). Padding takes
 // no part.
 //
+// Where the teacher's matrices stream (model/network.h), so do the student's, and the tensors that
+// are made wait in files beyond the teacher's compute.memory.
+//
 // With held-out samples, each ridge is chosen by the share of the residual that the fit explains on
 // them, and a fit that explains nothing there is left out.
 #pragma once
@@ -36,8 +39,7 @@ struct TuneOptions {
   double tokens_per_input = 8;  // below this many tokens an input, and without held-out samples,
                                 // least squares gives way to scales
   int64_t batch_tokens = 0;     // 0: 1024 on the CPU, whose caches they fit; 16384 on a GPU
-  int64_t stream_bytes = kStreamBytes;  // of both streams in memory; beyond it they go to disk
-  bool published = false;               // the paper's procedure: see published_tuning.h
+  bool published = false;       // the paper's procedure: see published_tuning.h
   // Published: the model before its teacher was pruned. Its feed-forward sub-layers are what the
   // student's are fitted to, on the teacher's stream.
   const Network* unpruned = nullptr;

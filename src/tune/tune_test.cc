@@ -166,11 +166,15 @@ TEST(Tune, DoesNotDependOnBatchesOrPadding) {
     EXPECT_LT(MaxDifference(tensor, alone.tensors.at(name)), 2e-4) << name;
 }
 
-TEST(Tune, StreamsOnDiskGiveTheSameNumbers) {
+// Matrices that are fetched, streams and new tensors on disk.
+TEST(Tune, WithoutMemoryGivesTheSameNumbers) {
   const Case one("bert-classification");
   const Model pruned = one.Pruned();
   const TuneResult memory = one.Repaired(pruned, {.tokens_per_input = 1});
-  const TuneResult disk = one.Repaired(pruned, {.tokens_per_input = 1, .stream_bytes = 0});
+  const Network streamed = Bind(one.model, {.memory = 0});
+  ASSERT_TRUE(streamed.streamed);
+  const TuneResult disk =
+      Tune(streamed, pruned, {one.samples, {}}, {.tokens_per_input = 1}, kQuiet);
   for (const auto& [name, value] : memory.tensors)
     EXPECT_TRUE(at::equal(value, disk.tensors.at(name))) << name;
 }
