@@ -59,7 +59,7 @@ ExportReport Export(const ExportOptions& options, const Console& console) {
     report.bytes += BytesIn(folder.path(), form.file);
   }
   report.forms = ProveForms(model, options.forms, folder.path(), RandomProofSamples(model.spec),
-                            options.threads, console);
+                            {options.threads, UsualMemoryBytes()}, console);
   folder.Commit();
   report.seconds = Now() - start;
   return report;

@@ -21,18 +21,18 @@ constexpr size_t kTextTokens = 64;
 constexpr double kTolerance = 1e-3;  // of the largest output, where that is above 1
 
 // In float32 on the CPU, from its file where it is large.
-std::vector<at::Tensor> RunExactly(const Model& model, const Samples& samples) {
-  return RunModel(Bind(model, {.memory = UsualMemoryBytes()}), samples, Console(true));
+std::vector<at::Tensor> RunExactly(const Model& model, const Samples& samples, int64_t memory) {
+  return RunModel(Bind(model, {.memory = memory}), samples, Console(true));
 }
 
 // Outputs of a form's file, as OnnxRun says.
 OnnxRun RunForm(const Form& form, const ModelSpec& spec, const std::filesystem::path& folder,
-                const Samples& samples, int threads) {
-  if (form.name == "onnx") return RunOnnx(folder / form.file, spec, samples, threads);
+                const Samples& samples, const ProofLimits& limits) {
+  if (form.name == "onnx") return RunOnnx(folder / form.file, spec, samples, limits.threads);
   const Model model = LoadModel(form.name == "gguf" ? folder / form.file : folder);
   return {.runtime = fmt::format("coppice {}", kVersion),
           .failure = {},
-          .outputs = RunExactly(model, samples)};
+          .outputs = RunExactly(model, samples, limits.memory)};
 }
 
 double Largest(const std::vector<at::Tensor>& outputs) {
@@ -78,14 +78,14 @@ Samples RandomProofSamples(const ModelSpec& spec) {
 
 std::vector<FormProof> ProveForms(const Model& model, const std::vector<std::string>& forms,
                                   const std::filesystem::path& folder, const Samples& samples,
-                                  int threads, const Console& console) {
-  const std::vector<at::Tensor> reference = RunExactly(model, samples);
+                                  const ProofLimits& limits, const Console& console) {
+  const std::vector<at::Tensor> reference = RunExactly(model, samples, limits.memory);
   std::vector<FormProof> proofs;
   for (const std::string& name : forms) {
     const Form& form = FindForm(name);
     if (const std::string problem = name == "hf" ? TokenizerProblem(model) : ""; !problem.empty())
       console.Warn(fmt::format("the folder has no tokenizer: {}", problem));
-    const OnnxRun run = RunForm(form, model.spec, folder, samples, threads);
+    const OnnxRun run = RunForm(form, model.spec, folder, samples, limits);
     FormProof& proof = proofs.emplace_back();
     proof.form = name;
     proof.file = form.file;

@@ -10,6 +10,7 @@
 
 #include "calibrate/samples.h"
 #include "core/console.h"
+#include "core/machine_memory.h"
 #include "model/network.h"
 
 namespace coppice {
@@ -29,11 +30,16 @@ Samples ProofSamples(const ModelSpec& spec, const Samples& samples);
 // The same number of random tokens, for an export without examples.
 Samples RandomProofSamples(const ModelSpec& spec);
 
+struct ProofLimits {
+  int threads = 0;              // of another runtime; 0: all
+  int64_t memory = kUnlimited;  // as Compute has it
+};
+
 // Compares each of `forms` in `folder` with `model` in float32. Warns where a form that should be
 // exact is not, and where a form's runtime refuses its file.
 std::vector<FormProof> ProveForms(const Model& model, const std::vector<std::string>& forms,
                                   const std::filesystem::path& folder, const Samples& samples,
-                                  int threads, const Console& console);
+                                  const ProofLimits& limits, const Console& console);
 
 // [{"form", "file", "runtime", "max_difference", "largest_output", "samples"}]; null for what is
 // not known.

@@ -199,9 +199,13 @@ Model PruneInSteps(const Model& model, const Network& dense, const FitSamples& s
   return RepairModel(model, dense, scored, costs, samples, shrunk, options, console, report);
 }
 
+int64_t MemoryOf(const PruneOptions& options) {
+  return options.memory.value_or(UsualMemoryBytes());
+}
+
 Compute ComputeOf(const PruneOptions& options, Purpose purpose) {
   Compute compute = ChooseCompute(options.device, options.dtype, purpose);
-  compute.memory = options.memory.value_or(UsualMemoryBytes());
+  compute.memory = MemoryOf(options);
   return compute;
 }
 
@@ -255,7 +259,7 @@ void Write(const std::optional<Model>& pruned, const Samples& samples, const Con
     for (const std::string& form : forms)
       FindForm(form).write(*pruned, form_options, folder.path());
     report->forms = ProveForms(*pruned, forms, folder.path(), ProofSamples(pruned->spec, samples),
-                               options.threads, console);
+                               {options.threads, MemoryOf(options)}, console);
   }
   WriteCurve(report->curve, folder.path());
   WriteFile(folder.path() / "coppice.json", RecordJson(*report).dump(2) + "\n");

@@ -14,6 +14,14 @@ int64_t BytesPerToken(const Network& net, const SubLayer& sub) {
   return 12 * net.spec.width + 3 * element * (read + sub.units * sub.width);
 }
 
+// Of matrices that are fetched for the segment.
+int64_t MatrixBytes(const Network& net, const SubLayer& sub) {
+  if (!net.streamed) return 0;
+  int64_t numbers = sub.out.weight.numel();
+  for (const Linear& linear : sub.in) numbers += linear.weight.numel();
+  return numbers * static_cast<int64_t>(c10::elementSize(net.compute.dtype));
+}
+
 // Float32 and float64 sums of both factors.
 int64_t CurvatureBytes(const Network& net, const SubLayer& sub) {
   const int64_t inputs = sub.units * sub.width;
@@ -35,7 +43,7 @@ std::vector<Segment> MakeSegments(const Network& net, int64_t tokens, const Segm
   int64_t activations = 0, statistics = 0;
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
     const SubLayer& sub = net.sub_layers[i];
-    const int64_t more_activations = tokens * BytesPerToken(net, sub);
+    const int64_t more_activations = tokens * BytesPerToken(net, sub) + MatrixBytes(net, sub);
     const int64_t more_statistics = curvature ? CurvatureBytes(net, sub) : 0;
     const bool full = more_activations > limits.activations - activations ||
                       more_statistics > limits.statistics - statistics;

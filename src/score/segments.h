@@ -16,7 +16,7 @@ struct Segment {
 
 // Bytes that one segment may take, though a segment has one sub-layer at least.
 struct SegmentLimits {
-  int64_t activations = 0;  // of one batch
+  int64_t activations = 0;  // of one batch, and matrices that are fetched
   int64_t statistics = 0;   // of its sub-layers
 };
 
