@@ -11,6 +11,11 @@
 #include "core/error.h"
 #include "core/file.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
 namespace coppice {
 namespace {
 
@@ -27,6 +32,48 @@ constexpr std::array<uint32_t, 64> kRound = {
     0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+using Words = std::array<uint32_t, 8>;
+
+#if defined(__x86_64__)
+bool HasShaInstructions() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b >> 29 & 1) != 0;
+}
+
+// One block by the processor's own instructions, which keep the state as the words a b e f and
+// c d g h, first word highest: five times as fast, and models are gigabytes.
+__attribute__((target("sha,sse4.1"))) void CompressByInstructions(const char* block, Words* state) {
+  const auto load = [](const void* from) {
+    return _mm_loadu_si128(static_cast<const __m128i*>(from));
+  };
+  const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+  const __m128i cdab = _mm_shuffle_epi32(load(state->data()), 0xb1);
+  const __m128i efgh = _mm_shuffle_epi32(load(state->data() + 4), 0x1b);
+  const __m128i abef_before = _mm_alignr_epi8(cdab, efgh, 8);
+  const __m128i cdgh_before = _mm_blend_epi16(efgh, cdab, 0xf0);
+  __m128i abef = abef_before, cdgh = cdgh_before;
+  __m128i w[4];  // the schedule, 16 words of it
+  for (int i = 0; i < 4; ++i) w[i] = _mm_shuffle_epi8(load(block + 16 * i), big_endian);
+  for (int t = 0; t < 16; ++t) {  // four rounds each
+    const __m128i sum = _mm_add_epi32(w[t % 4], load(&kRound[static_cast<size_t>(4 * t)]));
+    cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
+    abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0e));
+    if (t >= 12) continue;
+    const __m128i last = w[(t + 3) % 4];
+    const __m128i next = _mm_add_epi32(_mm_sha256msg1_epu32(w[t % 4], w[(t + 1) % 4]),
+                                       _mm_alignr_epi8(last, w[(t + 2) % 4], 4));
+    w[t % 4] = _mm_sha256msg2_epu32(next, last);
+  }
+  const __m128i feba = _mm_shuffle_epi32(_mm_add_epi32(abef, abef_before), 0x1b);
+  const __m128i dchg = _mm_shuffle_epi32(_mm_add_epi32(cdgh, cdgh_before), 0xb1);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(state->data()), _mm_blend_epi16(feba, dchg, 0xf0));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(state->data() + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+#else
+bool HasShaInstructions() { return false; }
+void CompressByInstructions(const char*, Words*) {}
+#endif
 
 class Sha256 {
  public:
@@ -66,6 +113,8 @@ class Sha256 {
   }
 
   void Compress(const char* block) {
+    static const bool instructions = HasShaInstructions();
+    if (instructions) return CompressByInstructions(block, &state_);
     std::array<uint32_t, 64> w;
     for (size_t t = 0; t < 16; ++t) w[t] = BigEndian(block + 4 * t);
     for (size_t t = 16; t < 64; ++t) {
@@ -83,13 +132,13 @@ class Sha256 {
       const uint32_t maj = (a & b) ^ (a & c) ^ (b & c);
       h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + sum0 + maj;
     }
-    const std::array<uint32_t, 8> worked = {a, b, c, d, e, f, g, h};
+    const Words worked = {a, b, c, d, e, f, g, h};
     for (size_t i = 0; i < state_.size(); ++i) state_[i] += worked[i];
   }
 
   // Section 5.3.3: the same bits of the square roots of the first 8 primes.
-  std::array<uint32_t, 8> state_ = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                                    0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  Words state_ = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                  0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   uint64_t total_ = 0;
   std::string pending_;  // less than a block
 };

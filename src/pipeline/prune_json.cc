@@ -40,6 +40,7 @@ Json SubLayersJson(const PruneReport& report) {
     if (i < report.repairs.size()) {
       const TuneRecord& record = report.repairs[i];
       entry["repair"] = RepairName(record.repair);
+      entry["target"] = TargetName(record.target);
       entry["explained"] = record.explained;
       entry["damping"] = record.damping;
       if (record.held_out) entry["held_out"] = *record.held_out;

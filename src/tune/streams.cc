@@ -79,6 +79,21 @@ SplitMoments FitMoments(const Network& teacher, const Network& student, size_t i
   return sums.Take();
 }
 
+SplitMoments OwnMoments(const Network& teacher, const Network& student, size_t index,
+                        const std::vector<Streams>& streams) {
+  const Fetched wanted = Fetch(teacher, index);
+  const Fetched present = Fetch(student, index);
+  SplitSums sums;
+  for (const Streams& s : streams) {
+    const at::Tensor hidden = s.student.Get();
+    const at::Tensor inputs = UnitInputs(student, *present, hidden, s.context);
+    const at::Tensor residual =
+        Branch(teacher, *wanted, hidden, s.context) - Project(*present, inputs);
+    sums.Of(s).Add(RealRows(s.batch, inputs), RealRows(s.batch, residual));
+  }
+  return sums.Take();
+}
+
 SplitMoments InputMoments(const Network& teacher, const Network& student, size_t index,
                           const std::vector<Streams>& streams) {
   SplitSums sums;

@@ -60,6 +60,10 @@ struct FitRules {
 SplitMoments FitMoments(const Network& teacher, const Network& student, size_t index,
                         const FitRules& rules, std::vector<Streams>* streams);
 
+// The moments of a fit to Target::kOwn, beside one to another target: no stream moves on.
+SplitMoments OwnMoments(const Network& teacher, const Network& student, size_t index,
+                        const std::vector<Streams>& streams);
+
 // Moments of what the sub-layer's matrices read, z_S, and of z_T - z_S: for tune/align.h.
 SplitMoments InputMoments(const Network& teacher, const Network& student, size_t index,
                           const std::vector<Streams>& streams);

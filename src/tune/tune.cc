@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "core/error.h"
 #include "load/mapped_tensor.h"
@@ -62,9 +63,8 @@ RepairResult NoChange(const Moments& moments) {
   return {at::zeros_like(moments.cross), at::zeros_like(moments.residual_sum), 0, 0};
 }
 
-bool TooFewTokens(const Moments& moments, const SubLayer& sub, const TuneOptions& options) {
-  return static_cast<double>(moments.tokens) <
-         options.tokens_per_input * static_cast<double>(sub.units * sub.width);
+bool TooFewTokens(int64_t tokens, int64_t inputs, const TuneOptions& options) {
+  return static_cast<double>(tokens) < options.tokens_per_input * static_cast<double>(inputs);
 }
 
 // Whether least squares has too little to go by in some sub-layer and nothing to be checked with.
@@ -72,10 +72,10 @@ bool WantsCheck(const Network& student, const FitSamples& samples, const TuneOpt
   if (options.published || options.repair != Repair::kLeastSquares) return false;
   if (!samples.held_out.samples.empty() || samples.fitted.samples.size() < kFewPerHeldOut)
     return false;
-  Moments counts;
-  counts.tokens = samples.fitted.tokens();
-  return std::any_of(student.sub_layers.begin(), student.sub_layers.end(),
-                     [&](const SubLayer& sub) { return TooFewTokens(counts, sub, options); });
+  const int64_t tokens = samples.fitted.tokens();
+  return std::any_of(
+      student.sub_layers.begin(), student.sub_layers.end(),
+      [&](const SubLayer& sub) { return TooFewTokens(tokens, sub.units * sub.width, options); });
 }
 
 // One sub-layer's change of the output projection.
@@ -86,7 +86,8 @@ RepairResult Solve(const SplitMoments& moments, const at::Tensor& weight, const 
   if (options.repair == Repair::kLeastSquares && moments.held_out.tokens > 0) {
     return SolveByHeldOut(moments.fitted, moments.held_out, options.ridge, fit_bias);
   }
-  if (options.repair == Repair::kLeastSquares && TooFewTokens(moments.fitted, sub, options)) {
+  if (options.repair == Repair::kLeastSquares &&
+      TooFewTokens(moments.fitted.tokens, sub.units * sub.width, options)) {
     record->repair = Repair::kScales;
     record->note = fmt::format("{} tokens are too few for least squares on {} inputs",
                                moments.fitted.tokens, sub.units * sub.width);
@@ -165,6 +166,36 @@ void Align(size_t index, Repairing* repairing, TuneRecord* record) {
   repairing->Put(index, FoldAlignment(repairing->model, spec, alignment));
 }
 
+// The moments of the sub-layer's own target, where a fit to them may compete with one to the drift:
+// of few tokens the drift of all layers before may be more than can be learnt.
+std::optional<SplitMoments> Rival(size_t index, const Repairing& repairing) {
+  const TuneOptions& options = repairing.options;
+  const SubLayerSpec& spec = repairing.model.spec.sub_layers[index];
+  if (options.published || options.repair != Repair::kLeastSquares ||
+      options.target != Target::kDrift)
+    return {};
+  int64_t tokens = 0;
+  bool held_out = false;
+  for (const Streams& s : repairing.streams) {
+    held_out = held_out || s.held_out;
+    if (!s.held_out) tokens += s.batch.real.numel();
+  }
+  if (!held_out || !TooFewTokens(tokens, spec.units * spec.width, options)) return {};
+  return OwnMoments(repairing.teacher, repairing.student, index, repairing.streams);
+}
+
+// The rival's fit where it explains more of what the other was fitted to, on the held-out samples.
+RepairResult Better(const RepairResult& repair, const SplitMoments& moments,
+                    const SplitMoments& rival, bool fit_bias, const TuneOptions& options,
+                    TuneRecord* record) {
+  RepairResult other = SolveByHeldOut(rival.fitted, rival.held_out, options.ridge, fit_bias);
+  other.held_out = Explained(moments.held_out, other);
+  if (!(other.held_out > repair.held_out)) return repair;
+  other.explained = Explained(moments.fitted, other);
+  record->target = Target::kOwn;
+  return other;
+}
+
 void RepairOne(size_t index, Repairing* repairing) {
   const TuneOptions& options = repairing->options;
   const SubLayerSpec& spec = repairing->model.spec.sub_layers[index];
@@ -173,12 +204,14 @@ void RepairOne(size_t index, Repairing* repairing) {
   const bool pooled = task == Task::kClassification || task == Task::kRegression;
   TuneRecord record;
   record.output = spec.output;
+  record.target = options.target;
   if (options.align) Align(index, repairing, &record);
   int64_t tokens = 0;
   for (const Streams& s : repairing->streams) tokens += s.batch.ids.numel();
   const int64_t input_bytes =
       tokens * spec.units * spec.width *
       static_cast<int64_t>(c10::elementSize(repairing->student.compute.dtype));
+  const std::optional<SplitMoments> rival = Rival(index, *repairing);
   const SplitMoments moments =
       FitMoments(repairing->teacher, repairing->student, index,
                  {.target = options.target,
@@ -190,9 +223,10 @@ void RepairOne(size_t index, Repairing* repairing) {
   const at::Tensor weight = repairing->model.tensors.at(spec.output + ".weight")
                                 .to(repairing->teacher.compute.device, at::kDouble)
                                 .t();  // (I, D)
-  const RepairResult repair = options.published ? SolvePublished(moments.fitted, weight, sub, index,
-                                                                 &repairing->stopped, &record)
-                                                : Solve(moments, weight, sub, options, &record);
+  RepairResult repair = options.published ? SolvePublished(moments.fitted, weight, sub, index,
+                                                           &repairing->stopped, &record)
+                                          : Solve(moments, weight, sub, options, &record);
+  if (rival) repair = Better(repair, moments, *rival, sub.out.bias.defined(), options, &record);
   record.explained = repair.explained;
   record.damping = repair.damping;
   if (moments.held_out.tokens > 0) {

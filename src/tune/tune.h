@@ -32,12 +32,13 @@ namespace coppice {
 
 struct TuneOptions {
   Repair repair = Repair::kLeastSquares;
-  Target target = Target::kDrift;
+  Target target = Target::kDrift;  // least squares: where tokens are few and samples are held out,
+                                   // kOwn where that explains more of the drift's residual there
   double ridge = 3e-2;  // times the mean diagonal of the Gram matrix; with held-out samples, where
                         // the choice starts
   bool align = false;   // align what sub-layers read, too
-  double tokens_per_input = 8;  // below this many tokens an input, and without held-out samples,
-                                // least squares gives way to scales
+  double tokens_per_input = 8;  // fewer tokens an input are few; without held-out samples least
+                                // squares then gives way to scales
   int64_t batch_tokens = 0;     // 0: 1024 on the CPU, whose caches they fit; 16384 on a GPU
   bool published = false;       // the paper's procedure: see published_tuning.h
   // Published: the model before its teacher was pruned. Its feed-forward sub-layers are what the
@@ -52,6 +53,7 @@ std::string TargetName(Target target);
 struct TuneRecord {
   std::string output;  // the projection's name
   Repair repair = Repair::kNone;
+  Target target = Target::kDrift;
   double explained = 0;  // share of the residual's energy that the repair takes away
   double damping = 0;
   std::optional<double> held_out;  // explained, on the held-out samples

@@ -227,6 +227,35 @@ TEST(Tune, PublishedRulesSkipTheFirstAttentionAndChangeNoBias) {
   EXPECT_EQ(result.records[1].repair, Repair::kScales) << result.records[1].note;
 }
 
+// Of few tokens, either target may explain more of the drift's residual on held-out samples: up to
+// the first sub-layer where its own does, the two repairs are one, and there the choice gains.
+TEST(Tune, OfFewTokensTheBetterTargetIsTaken) {
+  int64_t own = 0;
+  for (const std::string name : {"bert-classification", "distilbert-regression", "roberta-base",
+                                 "mpnet-question-answering"}) {
+    SCOPED_TRACE(name);
+    const Case one(name);
+    const Samples few = RandomSamples(one.model.spec, 3, 4);
+    const Samples held_out = RandomSamples(one.model.spec, 20, 9);
+    const Model pruned = one.Pruned();
+    const auto records = [&](double tokens_per_input) {
+      return Tune(one.dense, pruned, {few, held_out}, {.tokens_per_input = tokens_per_input},
+                  kQuiet)
+          .records;
+    };
+    const std::vector<TuneRecord> drift = records(0), chosen = records(1e9);
+    for (size_t i = 0; i < drift.size(); ++i) {
+      EXPECT_EQ(drift[i].target, Target::kDrift);
+      EXPECT_GE(chosen[i].held_out.value(), drift[i].held_out.value());
+      if (chosen[i].target == Target::kDrift) continue;
+      EXPECT_GT(chosen[i].held_out.value(), drift[i].held_out.value());
+      ++own;
+      break;
+    }
+  }
+  EXPECT_GT(own, 0);
+}
+
 // The published fit reads the teacher's channels before its mask is applied to them: the target is
 // that of a teacher which lost none. The teacher's stream goes on without them.
 TEST(Tune, PublishedTargetsOfChannelsAreTheUnprunedOnes) {
