@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 
 #include "calibrate/overlap.h"
 #include "calibrate/text_windows.h"
@@ -249,11 +250,14 @@ void CheckForms(const Model& model, const PruneOptions& options) {
 }
 
 // pruned: none where the plans of a curve are all that is wanted.
-void Write(const std::optional<Model>& pruned, const Samples& samples, const Console& console,
-           PruneReport* report) {
+void Write(const Model& model, const std::optional<Model>& pruned, const Samples& samples,
+           const Console& console, PruneReport* report) {
   const PruneOptions& options = report->options;
   const FormOptions form_options = FormOptionsOf(options);
   OutputFolder folder(options.out, options.replace);
+  // A large model takes as long to hash as to write.
+  std::future<std::string> hash =
+      std::async(std::launch::async, [&model] { return HashOfWeights(model); });
   if (pruned) {
     const std::vector<std::string> forms = FormsOf(*pruned, options);
     for (const std::string& form : forms)
@@ -262,6 +266,7 @@ void Write(const std::optional<Model>& pruned, const Samples& samples, const Con
                                {options.threads, MemoryOf(options)}, console);
   }
   WriteCurve(report->curve, folder.path());
+  report->model_sha256 = hash.get();
   WriteFile(folder.path() / "coppice.json", RecordJson(*report).dump(2) + "\n");
   folder.Commit();
 }
@@ -310,8 +315,7 @@ void Finish(const Model& model, const Network& dense, const std::optional<Model>
   {
     const StageClock clock(&report->seconds.write);
     report->data_sha256 = HashOfData(report->options.data);
-    report->model_sha256 = HashOfWeights(model);
-    Write(pruned, samples, console, report);
+    Write(model, pruned, samples, console, report);
   }
   if (pruned && !report->options.eval.empty()) {
     report->eval_before = Measure(model, evaluation, report->options, console);

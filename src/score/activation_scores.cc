@@ -33,18 +33,21 @@ at::Tensor SolveOnes(const at::Tensor& matrix) {
 
 at::Tensor NumericalScores(const UnitStatistics& statistics, const at::Tensor& weight,
                            int64_t width, double removed, std::optional<double> lambda) {
-  const at::Tensor w = Exact(weight);                                     // (I, D)
-  const at::Tensor q_matrix = at::mm(w, w.t()) * Exact(statistics.gram);  // (I, I)
+  const at::Tensor gram = statistics.gram.to(at::kDouble);        // (I, I)
+  const at::Tensor w = weight.to(gram.device()).to(at::kDouble);  // (I, D)
+  at::Tensor q_matrix = at::mm(w, w.t()).mul_(gram);              // (I, I), maybe a gigabyte
   const at::Tensor alive = q_matrix.diagonal().gt(0).nonzero().squeeze(1);
   at::Tensor z = at::zeros({w.size(0)}, w.options());
   if (alive.size(0) > 0) {
-    const at::Tensor q = SolveOnes(q_matrix.index_select(0, alive).index_select(1, alive));
+    if (alive.size(0) < w.size(0))
+      q_matrix = q_matrix.index_select(0, alive).index_select(1, alive);
+    const at::Tensor q = SolveOnes(q_matrix);
     const double sum = q.sum().item<double>();
     const double target = removed * static_cast<double>(alive.size(0));
     const double step = lambda ? *lambda * target / (1 + *lambda * sum) : target / sum;
     z.index_copy_(0, alive, 1 - step * q);
   }
-  return MeanOverUnit(z, width);
+  return MeanOverUnit(z.to(at::kCPU), width);
 }
 
 at::Tensor FlapScores(const UnitStatistics& statistics, const at::Tensor& weight, int64_t width,

@@ -48,7 +48,7 @@ State Start(const Curvature& curvature, const at::Tensor& weight, const ObsOptio
   State state;
   gram.div_(energy).div_(energy.t());  // in place: it may be a gigabyte
   state.inverse = at::cholesky_inverse(FactorOf(gram, options.own_damping));
-  state.weight = at::mm(weight.to(gram.device(), at::kDouble) * energy, metric);
+  state.weight = at::mm(weight.to(gram.device()).to(at::kDouble) * energy, metric);
   return state;
 }
 

@@ -28,7 +28,8 @@ std::map<std::string, at::Tensor> FoldAlignment(const Model& model, const SubLay
   std::map<std::string, at::Tensor> folded;
   for (const std::string& name : Readers(sub)) {
     const at::Tensor weight = model.tensors.at(name + ".weight")
-                                  .to(alignment.weight_change.device(), at::kDouble);  // (n, D)
+                                  .to(alignment.weight_change.device())
+                                  .to(at::kDouble);  // (n, D)
     // (z + z dM + db) W' = z (W + W dM')' + W db
     const at::Tensor changed = weight + at::mm(weight, alignment.weight_change.t());
     folded[name + ".weight"] = changed.to(at::kFloat).to(at::kCPU).contiguous();

@@ -138,7 +138,8 @@ std::map<std::string, at::Tensor> Repaired(const Model& model, const std::string
                                            const RepairResult& repair) {
   std::map<std::string, at::Tensor> tensors;
   const at::Tensor change = repair.weight_change.t();  // (D, I)
-  const at::Tensor weight = model.tensors.at(output + ".weight").to(change.device(), at::kDouble);
+  const at::Tensor weight =
+      model.tensors.at(output + ".weight").to(change.device()).to(at::kDouble);
   tensors[output + ".weight"] = (weight + change).to(at::kFloat).to(at::kCPU).contiguous();
   const auto bias = model.tensors.find(output + ".bias");
   const bool gets_bias = repair.bias_change.count_nonzero().item<int64_t>() > 0;
@@ -221,7 +222,8 @@ void RepairOne(size_t index, Repairing* repairing) {
                  &repairing->streams);
   const SubLayer& sub = repairing->student.sub_layers[index];
   const at::Tensor weight = repairing->model.tensors.at(spec.output + ".weight")
-                                .to(repairing->teacher.compute.device, at::kDouble)
+                                .to(repairing->teacher.compute.device)
+                                .to(at::kDouble)
                                 .t();  // (I, D)
   RepairResult repair = options.published ? SolvePublished(moments.fitted, weight, sub, index,
                                                            &repairing->stopped, &record)
