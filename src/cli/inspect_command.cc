@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "model/cost.h"
+#include "model/head_widths.h"
 #include "model/model.h"
 
 namespace coppice {
@@ -24,20 +25,25 @@ nlohmann::ordered_json Describe(const Model& model, double tokens) {
   for (const SubLayerSpec& sub : spec.sub_layers) {
     (sub.kind == UnitKind::kHead ? heads : channels).push_back(sub.units);
   }
-  return {{"family", spec.family},
-          {"task", TaskName(spec.task)},
-          {"labels", spec.labels},
-          {"layers", spec.layers},
-          {"width", spec.width},
-          {"head_width", spec.head_width},
-          {"heads", heads},
-          {"channels", channels},
-          {"vocabulary", spec.vocabulary},
-          {"max_tokens", spec.max_tokens},
-          {"params", {{"model", size.parameters}, {"blocks", size.parameters_blocks}}},
-          {"macs", {{"model", size.macs}, {"blocks", size.macs_blocks}, {"at_length", tokens}}},
-          {"bytes", size.bytes},
-          {"prunable", true}};
+  nlohmann::ordered_json widths = nlohmann::ordered_json::object();
+  AddHeadWidths(spec, &widths);
+  nlohmann::ordered_json json = {
+      {"family", spec.family},
+      {"task", TaskName(spec.task)},
+      {"labels", spec.labels},
+      {"layers", spec.layers},
+      {"width", spec.width},
+      {"head_width", spec.head_width},
+      {"heads", heads},
+      {"channels", channels},
+      {"vocabulary", spec.vocabulary},
+      {"max_tokens", spec.max_tokens},
+      {"params", {{"model", size.parameters}, {"blocks", size.parameters_blocks}}},
+      {"macs", {{"model", size.macs}, {"blocks", size.macs_blocks}, {"at_length", tokens}}},
+      {"bytes", size.bytes},
+      {"prunable", true}};
+  json.update(widths);
+  return json;
 }
 
 void Run(const InspectCommand& command) {
@@ -54,6 +60,9 @@ void Run(const InspectCommand& command) {
   fmt::print("layers       {} of width {}, heads of width {}, inputs of up to {} tokens\n",
              spec.layers, spec.width, spec.head_width, spec.max_tokens);
   fmt::print("heads        {}\nchannels     {}\n", json["heads"].dump(), json["channels"].dump());
+  for (const char* name : {"values", "keys"}) {
+    if (json.contains(name)) fmt::print("{:<12} {}\n", name, json[name].dump());
+  }
   fmt::print("parameters   {}, {} of them in prunable units\n", Count(size.parameters),
              Count(size.parameters_blocks));
   fmt::print("MACs         {} at {} tokens, {} of them in prunable units\n", Count(size.macs),

@@ -191,6 +191,10 @@ void AddPrune(CLI::App* app, Action* action) {
   sub->add_option("--rounds", o.rounds, "obs: how often losses are measured again around the plan")
       ->check(CLI::Range(0, 100))
       ->capture_default_str();
+  sub->add_option("--finer", o.finer,
+                  "obs: what is narrowed inside heads: none, values, keys (with queries), or all")
+      ->check(CLI::IsMember({"none", "values", "keys", "all"}))
+      ->capture_default_str();
   sub->add_option("--measured", o.measured,
                   "obs: shares of a sub-layer at which its loss is measured; empty: none")
       ->delimiter(',')

@@ -7,11 +7,21 @@
 #include "export/gguf_metadata.h"
 #include "export/huggingface.h"
 #include "export/onnx.h"
+#include "model/head_widths.h"
 
 namespace coppice {
 namespace {
 
+bool Always(const ModelSpec&) { return true; }
+bool Never(const ModelSpec&) { return false; }
+
 void RequireGgufForm(const Model& model, const FormOptions& options) {
+  if (HasNarrowHeads(model.spec)) {
+    ThrowUsage({.what = "GGUF holds no heads that are narrower than others",
+                .where = "--to gguf",
+                .found = model.source.string(),
+                .hint = "write hf, or prune with --finer none"});
+  }
   if (model.spec.form == BlockForm::kDecoder) {
     MakeGgufMetadata(model, options.vocabulary);
     return;
@@ -30,11 +40,13 @@ const std::vector<Form>& Forms() {
   static const std::vector<Form> forms = {
       {.name = "hf",
        .file = "model.safetensors",
+       .narrow_heads = [](const ModelSpec& spec) { return spec.image.grid == 0; },
        .require = [](const Model&, const FormOptions&) {},
        .write = [](const Model& model, const FormOptions&,
                    const Path& folder) { WriteHuggingFace(model, folder); }},
       {.name = "gguf",
        .file = "model.gguf",
+       .narrow_heads = Never,
        .require = RequireGgufForm,
        .write =
            [](const Model& model, const FormOptions& options, const Path& folder) {
@@ -42,6 +54,7 @@ const std::vector<Form>& Forms() {
            }},
       {.name = "onnx",
        .file = "model.onnx",
+       .narrow_heads = Always,
        .require = [](const Model& model, const FormOptions&) { RequireOnnxForm(model); },
        .write = [](const Model& model, const FormOptions& options,
                    const Path& folder) { WriteOnnx(model, options.onnx_style, folder); }},

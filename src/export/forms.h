@@ -20,6 +20,9 @@ struct FormOptions {
 struct Form {
   std::string name;
   std::string file;  // that holds the model, in the folder
+  // Whether it holds a model of this kind with heads that are narrower inside than the dense
+  // model's.
+  bool (*narrow_heads)(const ModelSpec& spec);
   // Throws Error (kUsage) for a model that has no such form, whatever its sizes, and Error
   // (kBadInput) for what else the form needs and does not get.
   void (*require)(const Model& model, const FormOptions& options);

@@ -9,8 +9,12 @@ every layer has kept:
     heads       attention heads; groups of them where several share keys and values
     queries     heads a group, if layers differ in that
     channels    of the feed-forward network
+    values      numbers of a head's value, if some layer has fewer than the dense model
+    keys        numbers of a head's query and key, likewise
+    pairs       which of a head's rotating pairs those are, likewise
 
 Every class here is transformers' own of that name: it makes the dense model, then cuts each layer to its sizes. Zero is a size.
+Heads of fewer numbers have them put where the dense model has them, and zeros elsewhere, so that attention is transformers' own.
 """
 import transformers
 from torch import nn
@@ -90,6 +94,23 @@ class OwnBias(MPNetAttention):
         return super().forward(hidden_states, *args, position_bias=own, **kwargs)
 
 
+class Spread(nn.Linear):
+    """Makes fewer numbers a head than attention wants, and puts them at `places` among zeros."""
+
+    def forward(self, x):
+        x = super().forward(x).unflatten(-1, (-1, len(self.places)))
+        wide = x.new_zeros(*x.shape[:-1], self.width)
+        wide[..., self.places] = x
+        return wide.flatten(-2)
+
+
+class Gather(nn.Linear):
+    """Reads fewer numbers a head than attention gives: the first ones."""
+
+    def forward(self, x):
+        return super().forward(x.unflatten(-1, (-1, self.width))[..., : self.stays].flatten(-2))
+
+
 def cut(linear, rows=None, columns=None, bias=False):
     """Leaves the first rows (outputs) and columns (inputs); which ones does not matter before the numbers are read."""
     if bias and linear.bias is None:
@@ -100,12 +121,28 @@ def cut(linear, rows=None, columns=None, bias=False):
     linear.out_features, linear.in_features = linear.weight.shape
 
 
-def resize_attention(layer, layout, heads, queries, bias):
+def narrow(layer, layout, width, values, keys, pairs):
+    """Lets projections that have fewer numbers a head stand beside attention that has all of them."""
+    attention = layer.get_submodule(layout.attention)
+    query, key, value = (attention.get_submodule(name) for name in layout.inputs)
+    output = layer.get_submodule(layout.output)
+    places = pairs + [pair + width // 2 for pair in pairs] if pairs else list(range(keys))
+    for linear in (query, key) if keys < width or pairs else ():
+        linear.__class__, linear.width, linear.places = Spread, width, places
+    if values < width:
+        value.__class__, value.width, value.places = Spread, width, list(range(values))
+        output.__class__, output.width, output.stays = Gather, width, values
+
+
+def resize_attention(layer, layout, heads, queries, bias, values=None, keys=None, pairs=()):
     attention = layer.get_submodule(layout.attention)
     width = getattr(attention, "head_dim", None) or attention.attention_head_size
-    for name, count in zip(layout.inputs, (heads * queries, heads, heads)):
-        cut(attention.get_submodule(name), rows=count * width, bias=bias)
-    cut(layer.get_submodule(layout.output), columns=heads * queries * width, bias=bias)
+    values, keys = values or width, keys or width
+    for name, rows in zip(layout.inputs, (heads * queries * keys, heads * keys, heads * values)):
+        cut(attention.get_submodule(name), rows=rows, bias=bias)
+    cut(layer.get_submodule(layout.output), columns=heads * queries * values, bias=bias)
+    if heads:
+        narrow(layer, layout, width, values, keys, list(pairs))
     sizes = {
         "num_attention_heads": heads * queries,
         "n_heads": heads * queries,
@@ -135,7 +172,8 @@ def resize(model, config):
         queries = sizes["queries"][i] if "queries" in sizes else dense // groups
         if layout is MPNET and heads != dense:
             layer.attention = OwnBias(config, heads)
-        resize_attention(layer, layout, heads, queries, attention_bias)
+        inside = {name: sizes[name][i] for name in ("values", "keys", "pairs") if name in sizes}
+        resize_attention(layer, layout, heads, queries, attention_bias, **inside)
         for name in layout.up:
             cut(layer.get_submodule(name), rows=channels, bias=mlp_bias)
         cut(layer.get_submodule(layout.down), columns=channels, bias=mlp_bias)

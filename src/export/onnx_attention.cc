@@ -99,6 +99,11 @@ void AddBiases(OnnxBuild* build, const std::string& ids, OnnxAttentionInputs* in
   }
 }
 
+// What scores are multiplied with, however narrow the heads are.
+float ScaleOf(const ModelSpec& spec) {
+  return static_cast<float>(1 / std::sqrt(static_cast<double>(spec.head_width)));
+}
+
 // softmax(Q K' / sqrt(E) + bias) V in one node, which adds the biases of the projections.
 std::string AddFused(OnnxBuild* build, const OnnxAttentionInputs& inputs, size_t index,
                      const std::string& hidden, const std::string& scope) {
@@ -113,11 +118,13 @@ std::string AddFused(OnnxBuild* build, const OnnxAttentionInputs& inputs, size_t
   arguments.push_back(build->graph.Tensor(scope + "/biases", at::cat(biases)));
   arguments.push_back(inputs.keys);
   if (!inputs.biases[index].empty()) arguments.push_back(inputs.biases[index]);
-  return build->graph.FusedNode("MultiHeadAttention", arguments, scope + "/mixed",
-                                {{"num_heads", sub.units}});
+  std::vector<OnnxAttribute> attributes = {{"num_heads", sub.units}};
+  const ModelSpec& spec = build->model.spec;
+  if (sub.key_width != spec.head_width) attributes.push_back({"scale", ScaleOf(spec)});
+  return build->graph.FusedNode("MultiHeadAttention", arguments, scope + "/mixed", attributes);
 }
 
-// x W' + b by heads: (B, units, T, E), keys (B, units, E, T).
+// x W' + b by heads: (B, units, T, K or F), keys (B, units, K, T).
 std::string AddHeads(OnnxBuild* build, const std::string& linear, const std::vector<int64_t>& order,
                      const std::string& hidden, const std::string& heads,
                      const std::string& output) {
@@ -132,13 +139,16 @@ std::string AddPlain(OnnxBuild* build, const OnnxAttentionInputs& inputs, size_t
   const SubLayerSpec& sub = build->model.spec.sub_layers[index];
   const std::vector<int64_t> rows = {0, 2, 1, 3}, columns = {0, 2, 3, 1};
   // Sizes 0 stay as they are.
-  const std::string heads = graph.Integers(scope + "/shape", {0, 0, sub.units, sub.width});
+  const std::string heads = graph.Integers(scope + "/shape", {0, 0, sub.units, sub.key_width});
+  const std::string of_values =
+      sub.width == sub.key_width
+          ? heads
+          : graph.Integers(scope + "/shape_of_values", {0, 0, sub.units, sub.width});
   const std::string query = AddHeads(build, sub.query, rows, hidden, heads, scope + "/query");
   const std::string key = AddHeads(build, sub.key, columns, hidden, heads, scope + "/key");
-  const std::string value = AddHeads(build, sub.value, rows, hidden, heads, scope + "/value");
+  const std::string value = AddHeads(build, sub.value, rows, hidden, of_values, scope + "/value");
   const std::string scale = "attention/scale";
-  if (!graph.Has(scale))
-    graph.Number(scale, static_cast<float>(1 / std::sqrt(static_cast<double>(sub.width))));
+  if (!graph.Has(scale)) graph.Number(scale, ScaleOf(build->model.spec));
   const std::string scaled = graph.Node("Mul", {query, scale}, scope + "/scaled");
   const std::string scores = graph.Node("MatMul", {scaled, key}, scope + "/scores");
   const std::string& bias = inputs.biases[index].empty() ? inputs.mask : inputs.biases[index];

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "export/onnx_attention.h"
+#include "model/head_widths.h"
 
 namespace coppice {
 namespace {
@@ -164,6 +165,9 @@ void Describe(OnnxBuild* build) {
                            {"heads", heads.dump()},
                            {"channels", channels.dump()},
                            {"max_tokens", fmt::to_string(spec.max_tokens)}};
+  nlohmann::ordered_json widths;
+  AddHeadWidths(spec, &widths);
+  for (const auto& [name, list] : widths.items()) build->graph.metadata[name] = list.dump();
 }
 
 }  // namespace

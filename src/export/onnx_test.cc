@@ -13,6 +13,7 @@
 #include "export/onnx_encoder.h"
 #include "export/onnx_testing.h"
 #include "model/device.h"
+#include "shrink/narrow_testing.h"
 #include "shrink/shrink.h"
 #include "tune/tune.h"
 
@@ -101,6 +102,17 @@ TEST_P(OnnxStyles, LayersOfAnySizeGiveOurOutputs) {
     SCOPED_TRACE(name);
     const Model model = RandomlyPruned(LoadModel(TinyFolder(name)), seed++);
     EXPECT_LT(DifferenceInOnnxRuntime(model, GetParam(), SamplesOf(model.spec)), kTolerance);
+  }
+}
+
+TEST_P(OnnxStyles, NarrowHeadsGiveOurOutputs) {
+  for (const std::string name : {"bert-classification", "mpnet-question-answering"}) {
+    SCOPED_TRACE(name);
+    const Model model = LoadModel(TinyFolder(name));
+    Plan plan = NarrowPlan(model.spec);
+    plan.kept[2] = {1, 3};
+    const Model narrow = Shrink(model, plan);
+    EXPECT_LT(DifferenceInOnnxRuntime(narrow, GetParam(), SamplesOf(model.spec)), kTolerance);
   }
 }
 

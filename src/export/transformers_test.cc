@@ -10,6 +10,7 @@
 #include "export/oracle_testing.h"
 #include "model/decoder_testing.h"
 #include "model/generate.h"
+#include "shrink/narrow_testing.h"
 #include "shrink/shrink.h"
 #include "tune/tune.h"
 
@@ -197,6 +198,10 @@ TEST_F(SlowTransformers, EqualsUsInEveryFamilyOfEncoders) {
     int number = 0;
     for (const Plan& plan : UnevenPlans(model, &random_))
       Add(fmt::format("{}-{}", name, ++number), Shrink(model, plan), /*stock=*/false);
+    Plan narrow = NarrowPlan(model.spec);
+    Add(name + "-narrow", Shrink(model, narrow), /*stock=*/false);
+    narrow.kept = UnevenPlans(model, &random_)[0].kept;
+    Add(name + "-narrow-uneven", Shrink(model, narrow), /*stock=*/false);
     const Plan uniform = DrawPlan(
         model, &random_, [](size_t i, int64_t units) { return i % 2 == 0 ? units : units / 2; });
     Add(name + "-uniform", Shrink(model, uniform), /*stock=*/true);
@@ -212,6 +217,9 @@ TEST_F(SlowTransformers, EqualsUsInEveryDecoder) {
     int number = 0;
     for (const Plan& plan : UnevenPlans(model, &random_))
       Add(fmt::format("{}-{}", label, ++number), Shrink(model, plan), /*stock=*/false);
+    Plan narrow = NarrowPlan(model.spec);
+    narrow.kept = UnevenPlans(model, &random_)[0].kept;
+    Add(label + "-narrow", Shrink(model, narrow), /*stock=*/false);
     if (name == "deci.gguf") continue;
     const Plan uniform = DrawPlan(model, &random_, [](size_t, int64_t units) { return units / 2; });
     Add(label + "-uniform", Shrink(model, uniform), /*stock=*/true);

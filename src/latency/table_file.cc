@@ -63,9 +63,11 @@ Json LatencyKey(const ModelSpec& spec, const LatencySetting& setting) {
   const bool here = setting.runtime == "coppice";
   Json units = Json::array();
   for (const SubLayerSpec& sub : spec.sub_layers) {
-    units.push_back(fmt::format("{} {} of {} x {}{}{}", sub.units, UnitName(sub.kind), sub.queries,
-                                sub.width, sub.gate.empty() ? "" : ", gated",
-                                sub.relative_bias.empty() ? "" : ", biased"));
+    const bool narrow = sub.kind == UnitKind::kHead && sub.key_width != spec.head_width;
+    units.push_back(fmt::format("{} {} of {} x {}{}{}{}", sub.units, UnitName(sub.kind),
+                                sub.queries, sub.width, sub.gate.empty() ? "" : ", gated",
+                                sub.relative_bias.empty() ? "" : ", biased",
+                                narrow ? fmt::format(", keys {}", sub.key_width) : ""));
   }
   return {{"runtime", RuntimeVersion(setting.runtime)},
           {"processor", ProcessorName()},

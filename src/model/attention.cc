@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "model/linear.h"
@@ -24,18 +23,17 @@ at::Tensor AttentionBias(const SubLayer& sub, const AttentionContext& context) {
   return context.padding.defined() ? bias + context.padding : bias;
 }
 
-// Written-out attention of (B, G, R * T, E) queries, whose R heads share a group's keys. On the CPU
+// Written-out attention of (B, G, R * T, K) queries, whose R heads share a group's keys. On the CPU
 // in bfloat16, with many short texts, LibTorch's fused kernel works head by head and its backward
 // pass takes ten times as long as batched products; over long windows the fused one wins.
 at::Tensor MixByProducts(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                         const at::Tensor& bias, bool causal) {
+                         const at::Tensor& bias, double scale, bool causal) {
   const int64_t tokens = query.size(3);
   const int64_t keys = key.size(2);
   const std::vector<int64_t> flat = {query.size(0), query.size(1), query.size(2) * tokens,
                                      query.size(4)};
   const std::vector<int64_t> full = {query.size(0), query.size(1), query.size(2), tokens, keys};
-  at::Tensor scores = at::matmul(query.reshape(flat), key.transpose(2, 3)).to(at::kFloat) /
-                      std::sqrt(static_cast<double>(query.size(4)));
+  at::Tensor scores = at::matmul(query.reshape(flat), key.transpose(2, 3)).to(at::kFloat) * scale;
   if (bias.defined()) scores = scores + bias;  // R is 1
   if (causal) {
     const at::Tensor later =
@@ -43,33 +41,45 @@ at::Tensor MixByProducts(const at::Tensor& query, const at::Tensor& key, const a
     scores =
         scores.view(full).masked_fill(later, kMinusInfinity).view({flat[0], flat[1], -1, keys});
   }
-  return at::matmul(at::softmax(scores, -1).to(value.scalar_type()), value).view(query.sizes());
+  return at::matmul(at::softmax(scores, -1).to(value.scalar_type()), value)
+      .view({query.size(0), query.size(1), query.size(2), tokens, value.size(3)});
 }
 
-// softmax(Q K' / sqrt(E) + bias) V. query: (B, G, R, T, E); key, value: (B, G, keys, E); the result
-// is like query.
+// softmax(Q K' scale + bias) V. query: (B, G, R, T, K); key: (B, G, keys, K); value: (B, G, keys,
+// F); the result: (B, G, R, T, F).
 at::Tensor Mix(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-               const at::Tensor& bias, bool causal) {
+               const at::Tensor& bias, double scale, bool causal) {
   const bool slow_backward = query.is_cpu() && query.scalar_type() == at::kBFloat16 && !causal;
   const bool one_token_of_many = query.size(3) != key.size(2);
-  if (slow_backward || one_token_of_many) return MixByProducts(query, key, value, bias, causal);
+  if (slow_backward || one_token_of_many)
+    return MixByProducts(query, key, value, bias, scale, causal);
+  // The fused kernels want one width of all three.
+  const int64_t width = std::max(query.size(4), value.size(3));
+  const auto widened = [&](const at::Tensor& x) {
+    return x.size(-1) == width ? x : at::constant_pad_nd(x, {0, width - x.size(-1)});
+  };
   const std::vector<int64_t> heads = {query.size(0), query.size(1) * query.size(2), query.size(3),
-                                      query.size(4)};
+                                      width};
   const auto of_each_query = [&](const at::Tensor& x) {
-    return query.size(2) == 1 ? x : x.repeat_interleave(query.size(2), 1);
+    return query.size(2) == 1 ? widened(x) : widened(x).repeat_interleave(query.size(2), 1);
   };
   c10::optional<at::Tensor> mask;
   if (bias.defined()) {
     mask = bias.to(query.scalar_type()).expand({heads[0], heads[1], heads[2], heads[2]});
   }
-  return at::scaled_dot_product_attention(query.reshape(heads), of_each_query(key),
-                                          of_each_query(value), mask, /*dropout_p=*/0, causal)
-      .view(query.sizes());
+  return at::scaled_dot_product_attention(widened(query).reshape(heads), of_each_query(key),
+                                          of_each_query(value), mask, /*dropout_p=*/0, causal,
+                                          scale)
+      .slice(-1, 0, value.size(3))
+      .reshape({query.size(0), query.size(1), query.size(2), query.size(3), value.size(3)});
 }
 
-// Rotates the pairs of the last dimension. x: (..., T, E).
-at::Tensor Rotate(const at::Tensor& x, const AttentionContext& context) {
+// Rotates the pairs of the last dimension. x: (..., T, K).
+at::Tensor Rotate(const SubLayer& sub, const at::Tensor& x, const AttentionContext& context) {
   if (!context.cosine.defined()) return x;
+  const auto own = [&](const at::Tensor& angles) {
+    return sub.turns.defined() ? angles.index_select(1, sub.turns) : angles;
+  };
   at::Tensor turned;
   if (context.neighbours) {
     const at::Tensor pairs = x.to(at::kFloat).unflatten(-1, {-1, 2});
@@ -78,7 +88,7 @@ at::Tensor Rotate(const at::Tensor& x, const AttentionContext& context) {
     const std::vector<at::Tensor> halves = x.to(at::kFloat).chunk(2, -1);
     turned = at::cat({-halves[1], halves[0]}, -1);
   }
-  return (x * context.cosine + turned * context.sine).to(x.scalar_type());
+  return (x * own(context.cosine) + turned * own(context.sine)).to(x.scalar_type());
 }
 
 void AddRotation(const Network& net, int64_t first, int64_t tokens, AttentionContext* context) {
@@ -102,7 +112,7 @@ void AddRotation(const Network& net, int64_t first, int64_t tokens, AttentionCon
   context->sine = angles.sin() * in_image;
 }
 
-// Appends (B, units, T, E) to what is kept, whose room doubles when it is full; all of it.
+// Appends (B, units, T, K or F) to what is kept, whose room doubles when it is full; all of it.
 at::Tensor Append(const at::Tensor& x, int64_t before, at::Tensor* kept) {
   const int64_t tokens = before + x.size(2);
   if (!kept->defined() || kept->size(2) < tokens) {
@@ -145,24 +155,25 @@ at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const Attention
                   KeyValueCache* cache) {
   const int64_t rows = hidden.size(0);
   const int64_t tokens = hidden.size(1);
-  const int64_t width = sub.width / sub.queries;  // E
-  const int64_t keys = sub.units * width;
-  const std::vector<at::Tensor> parts = ApplyAll(sub.in, hidden, {keys * sub.queries, keys, keys});
-  const at::Tensor query =
-      Rotate(parts[0].view({rows, tokens, sub.units, sub.queries, width}).permute({0, 2, 3, 1, 4}),
-             context);
+  const int64_t keys = sub.units * sub.key_width;
+  const std::vector<at::Tensor> parts =
+      ApplyAll(sub.in, hidden, {keys * sub.queries, keys, sub.units * sub.width / sub.queries});
+  const at::Tensor query = Rotate(
+      sub,
+      parts[0].view({rows, tokens, sub.units, sub.queries, sub.key_width}).permute({0, 2, 3, 1, 4}),
+      context);
   const auto by_unit = [&](const at::Tensor& x) {
-    return x.view({rows, tokens, sub.units, width}).transpose(1, 2);
+    return x.view({rows, tokens, sub.units, x.size(2) / sub.units}).transpose(1, 2);
   };
-  at::Tensor key = Rotate(by_unit(parts[1]), context);
+  at::Tensor key = Rotate(sub, by_unit(parts[1]), context);
   at::Tensor value = by_unit(parts[2]);
   if (cache != nullptr) {
     key = Append(key, cache->tokens, &cache->key);
     value = Append(value, cache->tokens, &cache->value);
     cache->tokens += tokens;
   }
-  const at::Tensor mixed =
-      Mix(query, key, value, AttentionBias(sub, context), context.causal);  // (B, G, R, T, E)
+  const at::Tensor mixed = Mix(query, key, value, AttentionBias(sub, context), sub.scale,
+                               context.causal);  // (B, G, R, T, F)
   return mixed.permute({0, 3, 1, 2, 4}).reshape({rows, tokens, sub.units * sub.width});
 }
 

@@ -21,15 +21,15 @@ struct AttentionContext {
 
 // Keys and values of the tokens before, for generation token by token.
 struct KeyValueCache {
-  at::Tensor key,
-      value;           // (B, units, room, E) compute dtype, room >= tokens; undefined at the start
+  at::Tensor key;      // (B, units, room, K) compute dtype, room >= tokens; undefined at the start
+  at::Tensor value;    // (B, units, room, F)
   int64_t tokens = 0;  // so far
 };
 
 // first: position of the batch's first token.
 AttentionContext MakeContext(const Network& net, const Batch& batch, int64_t first = 0);
 
-// X of an attention sub-layer: (B, T, units * R * E) in the compute dtype. hidden: (B, T, D), what
+// X of an attention sub-layer: (B, T, units * R * F) in the compute dtype. hidden: (B, T, D), what
 // the sub-layer's projections read. With a cache, keys and values are appended to it and every
 // token of it is attended to.
 at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const AttentionContext& context,

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace coppice {
@@ -68,6 +70,52 @@ const Json* ConfigReader::Object(const std::string& key) const {
       key, [](const Json& v) { return v.is_object(); }, "an object");
 }
 
+std::vector<int64_t> ConfigReader::Widths(const std::string& name, int64_t layers,
+                                          int64_t dense) const {
+  const auto block = json_.find("coppice");
+  if (block == json_.end() || !block->is_object() || !block->contains(name))
+    return std::vector<int64_t>(static_cast<size_t>(layers), dense);
+  std::vector<int64_t> widths = Sizes(name, layers, dense);
+  for (const int64_t width : widths) {
+    if (width == 0) FailBlock(name, "1", layers, dense, "0");
+  }
+  return widths;
+}
+
+std::vector<std::vector<int64_t>> ConfigReader::Pairs(int64_t layers, int64_t dense) const {
+  std::vector<std::vector<int64_t>> pairs(static_cast<size_t>(layers));
+  const auto block = json_.find("coppice");
+  if (block == json_.end() || !block->is_object() || !block->contains("pairs")) return pairs;
+  const Json& lists = (*block)["pairs"];
+  bool good = lists.is_array() && lists.size() == pairs.size();
+  for (size_t i = 0; good && i < pairs.size(); ++i) {
+    good = lists[i].is_array();
+    for (size_t k = 0; good && k < lists[i].size(); ++k) {
+      const Json& pair = lists[i][k];
+      good = pair.is_number_integer() && pair >= 0 && pair < dense &&
+             std::find(pairs[i].begin(), pairs[i].end(), pair.get<int64_t>()) == pairs[i].end();
+      if (good) pairs[i].push_back(pair.get<int64_t>());
+    }
+  }
+  if (!good) {
+    ThrowBadInput(
+        {.what = "\"coppice.pairs\" is not what turns in a pruned model",
+         .where = where_,
+         .expected = fmt::format("{} lists of different integers from 0 to {}", layers, dense - 1),
+         .found = Printable(lists.dump())});
+  }
+  return pairs;
+}
+
+void ConfigReader::FailBlock(const std::string& name, const std::string& least, int64_t layers,
+                             int64_t most, const std::string& found) const {
+  ThrowBadInput(
+      {.what = fmt::format("\"coppice.{}\" is not the list of sizes of a pruned model", name),
+       .where = where_,
+       .expected = fmt::format("{} integers from {} to {}", layers, least, most),
+       .found = found});
+}
+
 std::vector<int64_t> ConfigReader::Sizes(const std::string& name, int64_t layers,
                                          int64_t dense) const {
   std::vector<int64_t> sizes(static_cast<size_t>(layers), dense);
@@ -79,13 +127,7 @@ std::vector<int64_t> ConfigReader::Sizes(const std::string& name, int64_t layers
     good = list[i].is_number_integer() && list[i] >= 0 && list[i] <= dense;
     if (good) sizes[i] = list[i].get<int64_t>();
   }
-  if (!good) {
-    ThrowBadInput(
-        {.what = fmt::format("\"coppice.{}\" is not the list of sizes of a pruned model", name),
-         .where = where_,
-         .expected = fmt::format("{} integers from 0 to {}", layers, dense),
-         .found = Printable(list.dump())});
-  }
+  if (!good) FailBlock(name, "0", layers, dense, Printable(list.dump()));
   return sizes;
 }
 

@@ -33,6 +33,14 @@ class ConfigReader {
   // without them.
   std::vector<int64_t> Sizes(const std::string& name, int64_t layers, int64_t dense) const;
 
+  // The widths inside a pruned model's heads, `name` being "values" or "keys": from 1 to `dense`,
+  // which is what every layer has where the model does not say.
+  std::vector<int64_t> Widths(const std::string& name, int64_t layers, int64_t dense) const;
+
+  // "coppice.pairs", which of a head's `dense` pairs turn: of each layer a list without repeats, or
+  // an empty one for all of them. Empty lists where the model does not say.
+  std::vector<std::vector<int64_t>> Pairs(int64_t layers, int64_t dense) const;
+
   const std::string& where() const { return where_; }
 
  private:
@@ -42,6 +50,8 @@ class ConfigReader {
                                      const std::string& expected) const;
   [[noreturn]] void Fail(const std::string& key, int64_t low, int64_t high,
                          const std::string& found) const;
+  [[noreturn]] void FailBlock(const std::string& name, const std::string& least, int64_t layers,
+                              int64_t most, const std::string& found) const;
 
   const nlohmann::ordered_json& json_;
   std::string where_;

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "model/config_reader.h"
 #include "model/decoder_family.h"
+#include "model/head_widths.h"
 #include "model/tensor_checker.h"
 
 namespace coppice {
@@ -14,31 +15,35 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Tensors = std::map<std::string, at::Tensor>;
 
-Slice Rows(const std::string& linear, int64_t width) { return {linear + ".weight", 0, width}; }
-Slice Columns(const std::string& linear, int64_t width) { return {linear + ".weight", 1, width}; }
-
-// A linear layer whose rows leave with the units; its bias as well, where there is one.
-void AddRows(const std::string& linear, int64_t width, const Tensors& tensors, SubLayerSpec* sub) {
-  sub->slices.push_back(Rows(linear, width));
-  if (tensors.count(linear + ".bias") > 0) sub->slices.push_back({linear + ".bias", 0, width});
+Slice Columns(const std::string& linear, int64_t width, HeadPart part) {
+  return {linear + ".weight", 1, width, part};
 }
 
-SubLayerSpec AttentionSpec(const std::string& layer, int64_t groups, int64_t queries,
-                           int64_t head_width, const Tensors& tensors) {
+// A linear layer whose rows leave with the units; its bias as well, where there is one.
+void AddRows(const std::string& linear, int64_t width, HeadPart part, const Tensors& tensors,
+             SubLayerSpec* sub) {
+  sub->slices.push_back({linear + ".weight", 0, width, part});
+  if (tensors.count(linear + ".bias") > 0)
+    sub->slices.push_back({linear + ".bias", 0, width, part});
+}
+
+SubLayerSpec AttentionSpec(const std::string& layer, int64_t groups, int64_t queries, int64_t keys,
+                           int64_t values, const Tensors& tensors) {
   SubLayerSpec sub;
   sub.kind = UnitKind::kHead;
   sub.units = groups;
   sub.queries = queries;
-  sub.width = queries * head_width;
+  sub.width = queries * values;
+  sub.key_width = keys;
   sub.query = layer + "self_attn.q_proj";
   sub.key = layer + "self_attn.k_proj";
   sub.value = layer + "self_attn.v_proj";
   sub.output = layer + "self_attn.o_proj";
   sub.norm = layer + "input_layernorm";
-  AddRows(sub.query, sub.width, tensors, &sub);
-  AddRows(sub.key, head_width, tensors, &sub);
-  AddRows(sub.value, head_width, tensors, &sub);
-  sub.slices.push_back(Columns(sub.output, sub.width));
+  AddRows(sub.query, queries * keys, HeadPart::kKeys, tensors, &sub);
+  AddRows(sub.key, keys, HeadPart::kKeys, tensors, &sub);
+  AddRows(sub.value, values, HeadPart::kValues, tensors, &sub);
+  sub.slices.push_back(Columns(sub.output, sub.width, HeadPart::kValues));
   return sub;
 }
 
@@ -50,9 +55,9 @@ SubLayerSpec FfnSpec(const std::string& layer, int64_t channels, const Tensors& 
   sub.up = layer + "mlp.up_proj";
   sub.output = layer + "mlp.down_proj";
   sub.norm = layer + "post_attention_layernorm";
-  AddRows(sub.gate, 1, tensors, &sub);
-  AddRows(sub.up, 1, tensors, &sub);
-  sub.slices.push_back(Columns(sub.output, 1));
+  AddRows(sub.gate, 1, HeadPart::kWhole, tensors, &sub);
+  AddRows(sub.up, 1, HeadPart::kWhole, tensors, &sub);
+  sub.slices.push_back(Columns(sub.output, 1, HeadPart::kWhole));
   return sub;
 }
 
@@ -64,8 +69,9 @@ void CheckTensors(const ModelSpec& spec, const Tensors& tensors, const std::stri
   for (const SubLayerSpec& sub : spec.sub_layers) {
     const int64_t inputs = sub.units * sub.width;
     if (sub.kind == UnitKind::kHead) {
-      checker.ExpectLinearMaybeBias(sub.query, inputs, spec.width);
-      checker.ExpectLinearMaybeBias(sub.key, inputs / sub.queries, spec.width);
+      const int64_t keys = sub.units * sub.key_width;
+      checker.ExpectLinearMaybeBias(sub.query, keys * sub.queries, spec.width);
+      checker.ExpectLinearMaybeBias(sub.key, keys, spec.width);
       checker.ExpectLinearMaybeBias(sub.value, inputs / sub.queries, spec.width);
     } else {
       checker.ExpectLinearMaybeBias(sub.gate, inputs, spec.width);
@@ -177,11 +183,13 @@ ModelSpec MakeDecoderSpec(const DecoderFamily& family, const Json& config, const
   if (block != nullptr && block->contains("queries")) {
     queries = read.Sizes("queries", spec.layers, kMaxDimension);
   }
+  HeadWidths widths = ReadHeadWidths(read, spec.layers, spec.head_width, /*rotates=*/true);
   for (int64_t i = 0; i < spec.layers; ++i) {
     const std::string layer = fmt::format("model.layers.{}.", i);
     const auto at = static_cast<size_t>(i);
     spec.sub_layers.push_back(AttentionSpec(layer, groups[at], std::max<int64_t>(1, queries[at]),
-                                            spec.head_width, tensors));
+                                            widths.keys[at], widths.values[at], tensors));
+    spec.sub_layers.back().pairs = std::move(widths.pairs[at]);
     spec.sub_layers.push_back(FfnSpec(layer, channels[at], tensors));
     spec.sub_layers[2 * at].layer = spec.sub_layers[2 * at + 1].layer = i;
   }
@@ -214,8 +222,8 @@ Json DecoderConfig(const Json& config, const ModelSpec& spec, const Tensors& ten
   // heads must divide the width, whatever head_dim says.
   const bool biases = spec.family == "llama" || !(attention_bias || ffn_bias);
   const int64_t heads = groups[0].get<int64_t>() * queries[0].get<int64_t>();
-  if (biases && same(groups) && same(queries) && same(channels) && heads > 0 &&
-      spec.width % heads == 0 && channels[0] > 0) {
+  if (biases && !HasNarrowHeads(spec) && same(groups) && same(queries) && same(channels) &&
+      heads > 0 && spec.width % heads == 0 && channels[0] > 0) {
     changed["num_key_value_heads"] = groups[0];
     changed["num_attention_heads"] = heads;
     changed["intermediate_size"] = channels[0];
@@ -224,6 +232,7 @@ Json DecoderConfig(const Json& config, const ModelSpec& spec, const Tensors& ten
   WidenHeads(spec.width, &changed);
   changed["coppice"] = {{"version", 1}, {"heads", groups}, {"channels", channels}};
   if (!same(queries)) changed["coppice"]["queries"] = queries;
+  AddHeadWidths(spec, &changed["coppice"]);
   return changed;
 }
 

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "model/config_reader.h"
+#include "model/head_widths.h"
 #include "model/tensor_checker.h"
 
 namespace coppice {
@@ -30,26 +31,35 @@ std::string WithPrefix(const std::string& pattern, const std::string& prefix) {
   return prefix + pattern.substr(kMark.size());
 }
 
-Slice Rows(const std::string& linear, int64_t width) { return {linear + ".weight", 0, width}; }
-Slice Bias(const std::string& linear, int64_t width) { return {linear + ".bias", 0, width}; }
-Slice Columns(const std::string& linear, int64_t width) { return {linear + ".weight", 1, width}; }
+Slice Rows(const std::string& linear, int64_t width, HeadPart part = HeadPart::kWhole) {
+  return {linear + ".weight", 0, width, part};
+}
+Slice Bias(const std::string& linear, int64_t width, HeadPart part = HeadPart::kWhole) {
+  return {linear + ".bias", 0, width, part};
+}
+Slice Columns(const std::string& linear, int64_t width, HeadPart part = HeadPart::kWhole) {
+  return {linear + ".weight", 1, width, part};
+}
 
 SubLayerSpec AttentionSpec(const EncoderFamily& family, const std::string& layer, int64_t heads,
-                           int64_t head_width) {
+                           int64_t keys, int64_t values) {
   SubLayerSpec sub;
   sub.kind = UnitKind::kHead;
   sub.units = heads;
-  sub.width = head_width;
+  sub.width = values;
+  sub.key_width = keys;
   sub.query = layer + family.query;
   sub.key = layer + family.key;
   sub.value = layer + family.value;
   sub.output = layer + family.attention_output;
   sub.norm = layer + family.attention_norm;
-  for (const std::string& linear : {sub.query, sub.key, sub.value}) {
-    sub.slices.push_back(Rows(linear, head_width));
-    sub.slices.push_back(Bias(linear, head_width));
+  for (const std::string& linear : {sub.query, sub.key}) {
+    sub.slices.push_back(Rows(linear, keys, HeadPart::kKeys));
+    sub.slices.push_back(Bias(linear, keys, HeadPart::kKeys));
   }
-  sub.slices.push_back(Columns(sub.output, head_width));
+  sub.slices.push_back(Rows(sub.value, values, HeadPart::kValues));
+  sub.slices.push_back(Bias(sub.value, values, HeadPart::kValues));
+  sub.slices.push_back(Columns(sub.output, values, HeadPart::kValues));
   if (!family.layer_relative_bias.empty()) {
     sub.relative_bias = layer + family.layer_relative_bias;
     sub.slices.push_back({sub.relative_bias, 1, 1});
@@ -85,8 +95,9 @@ void CheckSubLayer(const SubLayerSpec& sub, int64_t width, int64_t buckets,
                    TensorChecker* checker) {
   const int64_t inputs = sub.units * sub.width;
   if (sub.kind == UnitKind::kHead) {
-    for (const std::string& linear : {sub.query, sub.key, sub.value})
-      checker->ExpectLinear(linear, inputs, width);
+    for (const std::string& linear : {sub.query, sub.key})
+      checker->ExpectLinear(linear, sub.units * sub.key_width, width);
+    checker->ExpectLinear(sub.value, inputs, width);
     if (!sub.relative_bias.empty()) checker->Expect(sub.relative_bias, {buckets, sub.units});
   } else {
     checker->ExpectLinear(sub.up, inputs, width);
@@ -223,10 +234,12 @@ ModelSpec MakeEncoderSpec(const EncoderFamily& family, const Json& config, Tenso
   }
   const std::vector<int64_t> head_counts = read.Sizes("heads", spec.layers, heads);
   const std::vector<int64_t> channel_counts = read.Sizes("channels", spec.layers, channels);
+  const HeadWidths widths = ReadHeadWidths(read, spec.layers, spec.head_width, /*rotates=*/false);
   for (int64_t i = 0; i < spec.layers; ++i) {
     const std::string layer = prefix + fmt::format(fmt::runtime(family.layer), i);
     const auto at = static_cast<size_t>(i);
-    spec.sub_layers.push_back(AttentionSpec(family, layer, head_counts[at], spec.head_width));
+    spec.sub_layers.push_back(
+        AttentionSpec(family, layer, head_counts[at], widths.keys[at], widths.values[at]));
     spec.sub_layers.push_back(FfnSpec(family, layer, channel_counts[at]));
     spec.sub_layers[2 * at].layer = spec.sub_layers[2 * at + 1].layer = i;
   }

@@ -99,15 +99,16 @@ SubLayerSpec AttentionSpec(int64_t layer, int64_t groups, int64_t queries, int64
   sub.units = groups;
   sub.queries = queries;
   sub.width = queries * head_width;
+  sub.key_width = head_width;
   sub.query = name + "wq";
   sub.key = name + "wk";
   sub.value = name + "wv";
   sub.output = name + "wo";
   sub.norm = LayerName(layer) + "attention_norm";
-  sub.slices = {{sub.query + ".weight", 0, sub.width},
-                {sub.key + ".weight", 0, head_width},
-                {sub.value + ".weight", 0, head_width},
-                {sub.output + ".weight", 1, sub.width}};
+  sub.slices = {{sub.query + ".weight", 0, sub.width, HeadPart::kKeys},
+                {sub.key + ".weight", 0, head_width, HeadPart::kKeys},
+                {sub.value + ".weight", 0, head_width, HeadPart::kValues},
+                {sub.output + ".weight", 1, sub.width, HeadPart::kValues}};
   return sub;
 }
 

@@ -10,6 +10,7 @@
 #include "load/gguf.h"
 #include "model/decoder_family.h"
 #include "model/encoder_spec.h"
+#include "model/head_widths.h"
 #include "model/hugging_face.h"
 #include "model/image_family.h"
 #include "model/llama_gguf.h"
@@ -32,9 +33,10 @@ std::string ModelType(const Json& config, const std::string& where) {
 // The number of channels of every layer, where they agree and all heads are there.
 std::optional<int64_t> UniformChannels(const ModelSpec& spec) {
   std::optional<int64_t> channels;
+  if (HasNarrowHeads(spec)) return std::nullopt;
   for (const SubLayerSpec& sub : spec.sub_layers) {
     if (sub.kind == UnitKind::kHead) {
-      if (sub.units * sub.width != spec.width) return std::nullopt;
+      if (sub.units * spec.head_width != spec.width) return std::nullopt;
     } else if (channels.value_or(sub.units) != sub.units || sub.units == 0) {
       return std::nullopt;
     } else {
@@ -57,6 +59,7 @@ Json EncoderConfig(const Json& config, const ModelSpec& spec) {
   for (const SubLayerSpec& sub : spec.sub_layers) {
     sizes[sub.kind == UnitKind::kHead ? "heads" : "channels"].push_back(sub.units);
   }
+  AddHeadWidths(spec, &sizes);
   changed["coppice"] = sizes;
   return changed;
 }

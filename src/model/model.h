@@ -9,10 +9,13 @@
 //
 // A pruned model is just a model: every sub-layer has its own number of units, zero included.
 // config.json of a pruned folder states them ("coppice": {"heads": [...], "channels": [...]}), and
-// they are checked against the tensors like everything else.
+// they are checked against the tensors like everything else. A sub-layer's heads may be narrower
+// than the dense model's, too ("values", "keys"): all of them alike, so that they stay one batch of
+// products.
 //
 // Words and shapes: L layers, D width, H heads, E head width, R query heads a unit, C channels,
-// V vocabulary, T tokens.
+// V vocabulary, T tokens; F the width of a sub-layer's values, K that of its queries and keys: E
+// where nothing was narrowed.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -41,12 +44,16 @@ enum class Activation { kIdentity, kGelu, kGeluTanh, kRelu, kTanh, kSilu };
 // queries and keys, and gate the channels.
 enum class BlockForm { kEncoder, kDecoder };
 
+// What the rows of a head's slice are numbers of.
+enum class HeadPart { kWhole, kValues, kKeys };
+
 // The part of a tensor that a sub-layer's units own: along `axis`, unit i owns [i * width, (i + 1)
 // * width).
 struct Slice {
   std::string tensor;
   int64_t axis = 0;
   int64_t width = 1;
+  HeadPart part = HeadPart::kWhole;
 };
 
 // One residual branch: attention or feed-forward. Tensor fields hold names without
@@ -54,18 +61,25 @@ struct Slice {
 struct SubLayerSpec {
   UnitKind kind = UnitKind::kHead;
   int64_t layer = 0;
-  int64_t units = 0;    // heads, KV groups or channels that are there
-  int64_t width = 1;    // inputs of the output projection that a unit owns: E a query head, or 1
-  int64_t queries = 1;  // attention: query heads a unit has (R)
-  std::vector<Slice> slices;  // everything that leaves with a unit
-  std::string query;          // attention: (units * R * E, D)
-  std::string key, value;     // attention: (units * E, D)
-  std::string relative_bias;  // attention, optional: full name of a (buckets, units) tensor
-  std::string up;             // feed-forward: (units, D)
-  std::string gate;           // feed-forward, optional: (units, D)
-  std::string output;         // both: weight (D, units * width), bias (D)
+  int64_t units = 0;           // heads, KV groups or channels that are there
+  int64_t width = 1;           // inputs of the output projection that a unit owns: R * F, or 1
+  int64_t queries = 1;         // attention: query heads a unit has (R)
+  int64_t key_width = 1;       // attention: numbers of a query and of a key (K)
+  std::vector<int64_t> pairs;  // attention: which pairs of a head turn, where they are not all of
+                               // them in their order: (K / 2)
+  std::vector<Slice> slices;   // everything that leaves with a unit
+  std::string query;           // attention: (units * R * K, D)
+  std::string key;             // attention: (units * K, D)
+  std::string value;           // attention: (units * F, D)
+  std::string relative_bias;   // attention, optional: full name of a (buckets, units) tensor
+  std::string up;              // feed-forward: (units, D)
+  std::string gate;            // feed-forward, optional: (units, D)
+  std::string output;          // both: weight (D, units * width), bias (D)
   std::string norm;  // both: (D), layer norm after the residual sum or RMS norm before the branch
 };
+
+// F of an attention sub-layer, 1 of another.
+inline int64_t ValueWidth(const SubLayerSpec& sub) { return sub.width / sub.queries; }
 
 // A linear layer of the head, followed by an activation.
 struct HeadLinear {

@@ -51,6 +51,27 @@ void ExpectAllRefused(const std::string& name, const std::vector<BadValue>& rows
   }
 }
 
+TEST(ModelRefusal, WidthsInsideHeadsThatAreNotThere) {
+  const auto with = [](const ordered_json& more) {
+    ordered_json block = {{"version", 1}, {"heads", {4, 4}}, {"channels", {64, 64}}};
+    block.update(more);
+    return block;
+  };
+  const std::string value = "attention.self.value.weight";
+  ExpectAllRefused(
+      "bert-classification",
+      {{"coppice", with({{"values", {8, 6}}}), {"layer.1." + value, "[24, 32]", "[32, 32]"}},
+       {"coppice", with({{"values", {8, 9}}}), {"coppice.values", "2 integers from 0 to 8"}},
+       {"coppice", with({{"values", {0, 8}}}), {"coppice.values", "2 integers from 1 to 8"}},
+       {"coppice", with({{"values", {8}}}), {"coppice.values", "[8]"}},
+       {"coppice", with({{"values", "all"}}), {"coppice.values"}},
+       {"coppice", with({{"keys", {8, 4}}}), {"layer.1.attention.self.query.weight", "[16, 32]"}},
+       {"coppice", with({{"pairs", {{0}, {1}}}}), {"coppice.pairs", "layer 0", "none"}},
+       {"coppice", with({{"pairs", {{0, 0}, {1}}}}), {"coppice.pairs", "different"}},
+       {"coppice", with({{"pairs", {{4}, {1}}}}), {"coppice.pairs", "0 to 3"}},
+       {"coppice", with({{"pairs", 4}}), {"coppice.pairs"}}});
+}
+
 TEST(ModelRefusal, SizesThatTheTensorsDoNotHave) {
   EXPECT_NO_THROW(Copy("bert-classification").Load());
   ExpectAllRefused(

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/error.h"
 #include "load/mapped_tensor.h"
@@ -88,6 +89,12 @@ SubLayer BindSubLayer(const Model& model, const SubLayerSpec& spec, const Comput
   sub.gated = !spec.gate.empty();
   if (spec.kind == UnitKind::kHead) {
     sub.queries = spec.queries;
+    sub.key_width = spec.key_width;
+    sub.scale = 1 / std::sqrt(static_cast<double>(model.spec.head_width));
+    if (!spec.pairs.empty()) {
+      const at::Tensor pairs = at::tensor(spec.pairs, at::kLong);
+      sub.turns = at::cat({pairs, pairs + model.spec.head_width / 2}).to(compute.device);
+    }
     if (!spec.relative_bias.empty()) {
       sub.relative_bias = Get(model, spec.relative_bias, {compute.device, at::kFloat});
     }

@@ -45,12 +45,15 @@ struct Norm {
 struct SubLayer {
   UnitKind kind = UnitKind::kHead;
   int64_t units = 0;
-  int64_t width = 1;    // inputs of `out` a unit owns
-  int64_t queries = 1;  // attention: query heads a unit has (R)
-  bool gated = false;   // feed-forward
-  // Attention: query (R * units * E, D), key and value (units * E, D); feed-forward: up (C, D), or
-  // gate and up. Small ones are joined to one matrix, for one product; large ones stay what they
-  // are in the file, where they need no memory of their own.
+  int64_t width = 1;      // inputs of `out` a unit owns
+  int64_t queries = 1;    // attention: query heads a unit has (R)
+  int64_t key_width = 1;  // attention: K
+  double scale = 1;       // attention: of the scores, 1 / sqrt(E) however narrow the heads are
+  at::Tensor turns;    // attention, undefined for all in order: (K) int64 columns of the rotation
+  bool gated = false;  // feed-forward
+  // Attention: query (R * units * K, D), key (units * K, D), value (units * F, D); feed-forward: up
+  // (C, D), or gate and up. Small ones are joined to one matrix, for one product; large ones stay
+  // what they are in the file, where they need no memory of their own.
   std::vector<Linear> in;
   at::Tensor relative_bias;  // attention, may be undefined: (buckets, H) float32
   Linear out;                // (D, units * width)

@@ -13,13 +13,15 @@ namespace {
 // One way to repair one plan, and what it comes to.
 struct Entry {
   const ObsPlan* plan = nullptr;
+  const std::vector<HeadBasis>* bases = nullptr;
   TuneOptions tune;
 };
 
 Repaired RepairEntry(const Model& model, const Network& dense, const FitSamples& samples,
                      const Entry& entry, const Console& console) {
   Repaired repaired;
-  repaired.shrunk = Shrink(model, entry.plan->plan, dense.compute.memory);
+  const Plan& plan = entry.plan->plan;
+  repaired.shrunk = Shrink(InBasis(model, plan, *entry.bases), plan, dense.compute.memory);
   repaired.result = Tune(dense, repaired.shrunk, samples, entry.tune, console);
   return repaired;
 }
@@ -79,19 +81,19 @@ Samples TrialSamples(const Samples& samples) {
 }  // namespace
 
 Repaired RunContest(const Model& model, const Network& dense, const FitSamples& samples,
-                    const std::vector<ObsPlan>& all, TuneOptions tune, const std::string& align,
+                    const ObsPlans& all, TuneOptions tune, const std::string& align,
                     const Console& console, PruneReport* report) {
   const std::vector<ObsPlan> plans =
-      WithHope(all, model.spec.task == Task::kLanguageModel && model.spec.image.grid == 0);
+      WithHope(all.plans, model.spec.task == Task::kLanguageModel && model.spec.image.grid == 0);
   tune.align = align != "no";
-  Entry entry = {&plans.front(), tune};
+  Entry entry = {&plans.front(), &all.bases, tune};
   const bool choose = plans.size() > 1 || align == "best";
   if (choose && !samples.held_out.samples.empty()) {
     const Samples part = TrialSamples(samples.fitted);
     const bool whole = part.samples.size() == samples.fitted.samples.size();
     Contest contest{model, dense, {part, samples.held_out}, console, &report->trials, {},
                     whole, {}};
-    for (const ObsPlan& plan : plans) contest.Try({&plan, tune});
+    for (const ObsPlan& plan : plans) contest.Try({&plan, &all.bases, tune});
     if (align == "best") {
       Entry other = contest.best;
       other.tune.align = !other.tune.align;

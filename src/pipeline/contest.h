@@ -17,10 +17,16 @@ struct Repaired {
   TuneResult result;
 };
 
+// What competes.
+struct ObsPlans {
+  std::vector<ObsPlan> plans;
+  std::vector<HeadBasis> bases;  // that plans with narrower heads are in
+};
+
 // align: "yes", "no", or "best", which tries both with the best plan. Writes the plan, the trials
 // and the divergence into the report. Without held-out samples the first plan is taken.
 Repaired RunContest(const Model& model, const Network& dense, const FitSamples& samples,
-                    const std::vector<ObsPlan>& plans, TuneOptions tune, const std::string& align,
+                    const ObsPlans& all, TuneOptions tune, const std::string& align,
                     const Console& console, PruneReport* report);
 
 }  // namespace coppice

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "pipeline/narrow_heads.h"
 #include "pipeline/select.h"
 #include "score/mask_gradients.h"
 #include "score/replacement.h"
@@ -77,8 +78,8 @@ Samples MeasuredSamples(const Samples& held_out, bool language) {
 }
 
 // Scales the curves to what the levels that were refitted cost. counts, replacements: of each
-// sub-layer, one more of the first for what is measured of nothing.
-void Calibrate(const Network& dense, const Samples& held_out,
+// sub-layer, one more of the first for what is measured of nothing; then those with narrower keys.
+void Calibrate(const Model& model, const Network& dense, const Samples& held_out,
                const std::vector<std::vector<int64_t>>& counts,
                const std::vector<std::vector<Replacement>>& replacements, const Console& console,
                ObsScores* scores) {
@@ -86,14 +87,35 @@ void Calibrate(const Network& dense, const Samples& held_out,
   std::vector<std::vector<double>> measured =
       MeasureReplacements(dense, MeasuredSamples(held_out, language), replacements, {}, console);
   double& floor = scores->floor;
-  if (!measured.empty() && !measured[0].empty()) {
-    floor = std::max(0.0, measured[0].back());
-    measured[0].pop_back();
+  if (!measured.empty() && measured[0].size() > counts[0].size()) {
+    const auto unchanged = measured[0].begin() + static_cast<std::ptrdiff_t>(counts[0].size());
+    floor = std::max(0.0, *unchanged);
+    measured[0].erase(unchanged);
   }
   for (size_t i = 0; i < counts.size(); ++i) {
     scores->scales.push_back(
         counts[i].empty() ? 1 : ScaleCurve(counts[i], measured[i], floor, &scores->curves[i]));
+    ScaleValues(scores->scales.back(), i, &scores->heads);
+    if (scores->heads.bases.empty()) continue;
+    measured[i].erase(measured[i].begin(),
+                      measured[i].begin() + static_cast<std::ptrdiff_t>(counts[i].size()));
+    scores->heads.keys.push_back(KeyLevelsOf(model.spec.sub_layers[i], measured[i], floor));
   }
+}
+
+// What is narrowed of heads.
+HeadParts PartsOf(const Model& model, const Network& dense, const PruneOptions& options,
+                  const Console& console) {
+  const HeadParts parts = Narrowing(model, options).parts;
+  if (!parts.any() || !dense.streamed) return parts;
+  console.Warn("heads are not narrowed: the model does not fit the memory that it may take");
+  return {};
+}
+
+std::vector<ReaderMoments> MomentsOfReaders(const Network& dense, const FitSamples& samples,
+                                            const Console& console) {
+  const bool language = dense.spec.task == Task::kLanguageModel;
+  return GatherReaderMoments(dense, MeasuredSamples(samples.fitted, language), console);
 }
 
 bool IsAllowed(const SubLayerSpec& sub, int64_t count, int64_t least, const SearchLimits& limits) {
@@ -113,6 +135,8 @@ std::vector<Levels> LevelTable(const ModelSpec& spec, const ObsScores& scores,
       if (IsAllowed(sub, count, least, limits))
         levels.push_back({count, scores.curves[i].losses[k], costs.OfSubLayer(i, count)});
     }
+    if (!scores.heads.bases.empty())
+      levels = WithNarrowHeads(scores.heads, i, costs, least, std::move(levels));
     table.push_back(std::move(levels));
   }
   return table;
@@ -146,6 +170,14 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
   std::vector<std::vector<int64_t>> counts(count);
   std::vector<std::vector<Replacement>> replacements(count);
   std::optional<Progress> progress;  // of the sweeps, once they begin
+  const HeadParts parts = PartsOf(model, dense, options, console);
+  HeadLevels& heads = scores.heads;
+  std::vector<ReaderMoments> moments;
+  if (parts.any()) {
+    heads.bases.resize(count);
+    heads.values.resize(count);
+  }
+  if (parts.keys) moments = MomentsOfReaders(dense, samples, console);
   // What is known of a sub-layer is used up here, so that few Gram matrices are there at a time.
   const auto visit = [&](size_t i, SubLayerGradients* gradients) {
     CheckLoss(gradients->mean_loss, options);
@@ -155,8 +187,14 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
     scores.fisher[i] = FisherScores(gradients->rows);
     gradients->rows.reset();
     ObsCurve& curve = scores.curves[i];
-    curve = MakeObsCurve(gradients->curvature, ProjectionOf(model, i), sub->width,
-                         {.damping = damping, .fit_bias = sub->out.bias.defined()});
+    const ObsOptions sweep = {.damping = damping, .fit_bias = sub->out.bias.defined()};
+    curve = MakeObsCurve(gradients->curvature, ProjectionOf(model, i), sub->width, sweep);
+    if (parts.any())
+      heads.bases[i] = MakeHeadBasis(model, dense, i, gradients->curvature, moments, parts);
+    if (parts.any() && heads.bases[i].values.defined()) {
+      heads.values[i] = MakeValueLevels(gradients->curvature, ProjectionOf(model, i), curve,
+                                        heads.bases[i].values, sweep);
+    }
     if (calibrate && sub->units > 0) {
       counts[i] = MeasuredCounts(sub->units, options);
       std::vector<std::vector<int64_t>> kept;
@@ -164,6 +202,10 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
       // An unchanged sub-layer: what is measured of nothing.
       if (i == 0) kept.push_back(KeptUnits(curve, sub->units));
       replacements[i] = Refit(gradients->curvature, *sub, kept, damping);
+      if (parts.keys) {
+        for (Replacement& one : WithNarrowKeys(model, dense, i, heads.bases))
+          replacements[i].push_back(std::move(one));
+      }
       if (dense.streamed) {
         for (Replacement& one : replacements[i]) one = PutAway(one);
       }
@@ -173,8 +215,22 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
   };
   VisitMaskGradients(dense, samples.fitted, how, console, visit);
   progress.reset();
-  if (calibrate) Calibrate(dense, samples.held_out, counts, replacements, console, &scores);
+  if (calibrate) Calibrate(model, dense, samples.held_out, counts, replacements, console, &scores);
   return scores;
+}
+
+std::vector<HeadBasis> BasesOfPlan(const Model& model, const Network& dense,
+                                   const FitSamples& samples, const PruneOptions& options,
+                                   const Console& console) {
+  MaskGradientOptions how = GradientOptions(dense, samples.fitted, options);
+  how.curvature = true;
+  const std::vector<ReaderMoments> moments = MomentsOfReaders(dense, samples, console);
+  std::vector<HeadBasis> bases(dense.sub_layers.size());
+  VisitMaskGradients(
+      dense, samples.fitted, how, console, [&](size_t i, SubLayerGradients* gradients) {
+        bases[i] = MakeHeadBasis(model, dense, i, gradients->curvature, moments, {true, true});
+      });
+  return bases;
 }
 
 void Remeasure(const Network& dense, const Samples& held_out, const Plan& plan,
@@ -230,6 +286,7 @@ void Remeasure(const Network& dense, const Samples& held_out, const Plan& plan,
     const double apart = ratios[i] > 0 ? std::clamp(ratios[i] / usual, 1 / kMost, kMost) : 1;
     const double ratio = usual * std::pow(apart, kStep);
     for (double& loss : scores->curves[i].losses) loss *= ratio;
+    ScaleValues(ratio, i, &scores->heads);
     if (!scores->scales.empty()) scores->scales[i] *= ratio;
   }
 }
@@ -240,8 +297,12 @@ ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostT
   const LevelChoice choice = ChooseLevels(table, limit - costs.fixed);
   if (choice.level.empty()) FailBudget(costs, limit, "no widths fit the budget");
   ObsPlan result{"levels", {}, choice.loss};
-  for (size_t i = 0; i < table.size(); ++i)
-    result.plan.kept.push_back(KeptUnits(scores.curves[i], table[i][choice.level[i]].units));
+  for (size_t i = 0; i < table.size(); ++i) {
+    const Level& level = table[i][choice.level[i]];
+    result.plan.kept.push_back(KeptUnits(scores.curves[i], level.units));
+    if (!scores.heads.bases.empty()) result.plan.heads.push_back(level.shape);
+  }
+  if (!result.plan.narrows()) result.plan.heads.clear();
   if (costs.Of(result.plan) == costs.fixed) FailBudget(costs, limit, "no unit fits the budget");
   return result;
 }
@@ -259,6 +320,12 @@ std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores
     return {AtCounts("uniform", even.plan, scores)};
   }
   if (wanted("levels")) plans.push_back(PlanByLevels(spec, scores, costs, limit, limits));
+  if (options.allocation == "best" && !plans.empty() && plans[0].plan.narrows()) {
+    ObsScores whole = scores;  // shares the tensors
+    whole.heads = {};
+    plans.push_back(PlanByLevels(spec, whole, costs, limit, limits));
+    plans.back().name = "whole heads";
+  }
   if (wanted("fisher") || options.allocation == "fisher-units") {
     const GlobalSearchResult global =
         SearchGlobally(spec, scores.fisher, costs, limit, SearchRules::kExact, limits);

@@ -15,6 +15,7 @@
 
 #include "model/cost.h"
 #include "model/network.h"
+#include "pipeline/head_levels.h"
 #include "pipeline/prune.h"
 #include "score/obs_curve.h"
 #include "search/level_search.h"
@@ -27,6 +28,7 @@ struct ObsScores {
   std::vector<ObsCurve> curves;       // of each sub-layer; losses scaled by what was measured
   std::vector<double> scales;         // measured over estimated loss
   std::vector<Curvature> curvatures;  // of each sub-layer, for rounds; empty without
+  HeadLevels heads;                   // narrower ones, scaled as the curves are
   double floor = 0;                   // nats measured where nothing was changed
 };
 
@@ -35,12 +37,19 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
 
 // A plan that competes.
 struct ObsPlan {
-  std::string name;  // "levels" or "fisher"
+  std::string name;  // "levels", "whole heads" or "fisher"
   Plan plan;
   double loss = 0;  // predicted, nats
 };
 
-// The knapsack over the curves. Throws Error (kBudget) when nothing fits.
+// The bases of all heads: what a plan that narrows them needs to be applied. Gradients are taken
+// for it.
+std::vector<HeadBasis> BasesOfPlan(const Model& model, const Network& dense,
+                                   const FitSamples& samples, const PruneOptions& options,
+                                   const Console& console);
+
+// The knapsack over the curves and, where there are any, narrower heads. Throws Error (kBudget)
+// when nothing fits.
 ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostTable& costs,
                      int64_t limit, const SearchLimits& limits);
 

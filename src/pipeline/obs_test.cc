@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "model/model.h"
 #include "pipeline/pipeline_testing.h"
 
 namespace coppice {
@@ -46,6 +48,43 @@ TEST_F(ObsTest, KeepsTheTrialThatIsNearestToTheDenseModel) {
     EXPECT_EQ(report.held_out, 3);
     ASSERT_TRUE(report.held_out_divergence.has_value());
   }
+}
+
+TEST_F(ObsTest, NarrowsHeadsWhereThatIsAskedFor) {
+  PruneOptions options = Options("bert-classification", 0.55);
+  options.finer = "all";
+  options.forms = {"hf", "onnx"};
+  const PruneReport report = Prune(options, kQuiet);
+  EXPECT_LE(report.kept, 0.55);
+  for (const Trial& trial : report.trials)  // of what competes, "levels" promises most
+    EXPECT_GE(trial.predicted, report.trials[0].predicted);
+
+  options.allocation = "levels";
+  options.out = folder_.path() / "levels";
+  const PruneReport alone = Prune(options, kQuiet);
+  ASSERT_TRUE(alone.plan.narrows());
+  EXPECT_EQ(alone.after.macs_blocks,
+            static_cast<int64_t>(
+                std::llround(alone.kept * static_cast<double>(alone.before.macs_blocks))));
+  const Model model = LoadModel(options.out);
+  EXPECT_TRUE(model.config["coppice"].contains("values"));
+  // The plan alone gives the same bytes.
+  PruneOptions again = options;
+  again.plan = options.out / "coppice.json";
+  again.out = folder_.path() / "again";
+  again.keep.reset();
+  EXPECT_EQ(Prune(again, kQuiet).plan, alone.plan);
+  EXPECT_EQ(ReadFile(again.out / "model.safetensors"), ReadFile(options.out / "model.safetensors"));
+  again.method = "fisher";
+  ExpectError(ExitCode::kUsage, {"narrows heads", "--method fisher"},
+              [&] { Prune(again, kQuiet); });
+}
+
+TEST_F(ObsTest, LeavesHeadsWholeWhereTheyCannotBeNarrow) {
+  PruneOptions options = Options("bert-classification", 0.9);
+  options.finer = "values";
+  options.uniform = true;
+  EXPECT_FALSE(Prune(options, kQuiet).plan.narrows());
 }
 
 TEST_F(ObsTest, OneChoiceNeedsNoTrial) {

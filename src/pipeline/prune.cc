@@ -19,6 +19,7 @@
 #include "pipeline/contest.h"
 #include "pipeline/costs.h"
 #include "pipeline/curve.h"
+#include "pipeline/narrow_heads.h"
 #include "pipeline/obs.h"
 #include "pipeline/prune_options.h"
 #include "pipeline/select.h"
@@ -129,9 +130,13 @@ std::optional<Model> PruneByObs(const Model& model, const Network& dense, const 
                                 const CostTable& table, const PruneOptions& options,
                                 const Console& console, PruneReport* report) {
   std::vector<ObsPlan> plans;
+  std::vector<HeadBasis> bases;
   if (!options.plan.empty()) {
     plans = {{"plan", ReadPlan(options.plan), 0}};
     ValidatePlan(plans[0].plan, UnitCounts(model.spec), options.plan.string());
+    ValidateHeads(plans[0].plan, HeadShapes(model.spec), options.plan.string());
+    const StageClock clock(&report->seconds.score);
+    if (plans[0].plan.narrows()) bases = BasesOfPlan(model, dense, samples, options, console);
   } else {
     ObsScores scores;
     {
@@ -156,16 +161,17 @@ std::optional<Model> PruneByObs(const Model& model, const Network& dense, const 
           PlanByLevels(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits));
       plans.back().name = fmt::format("levels, round {}", round);
     }
+    bases = scores.heads.bases;
   }
   const StageClock clock(&report->seconds.tune);
   const TuneOptions tune = RepairOptions(model, options);
   report->ridge = tune.ridge;
   if (tune.repair == Repair::kNone) {
     report->plan = plans.front().plan;
-    return Shrink(model, report->plan, dense.compute.memory);
+    return Shrink(InBasis(model, report->plan, bases), report->plan, dense.compute.memory);
   }
   const Repaired repaired =
-      RunContest(model, dense, samples, plans, tune, options.align, console, report);
+      RunContest(model, dense, samples, {plans, bases}, tune, options.align, console, report);
   return WithRepair(repaired.shrunk, repaired.result, console, report);
 }
 
@@ -232,12 +238,6 @@ std::string HashOfData(const std::vector<DataPart>& parts) {
   return parts.size() == 1 ? hashes : Sha256Hex(hashes);
 }
 
-// The forms to write: the input's own without a choice.
-std::vector<std::string> FormsOf(const Model& model, const PruneOptions& options) {
-  if (!options.forms.empty()) return options.forms;
-  return {model.gguf ? "gguf" : "hf"};
-}
-
 FormOptions FormOptionsOf(const PruneOptions& options) {
   return {.gguf_type = ParseGgufType(options.gguf_type),
           .vocabulary = options.vocabulary,
@@ -245,8 +245,11 @@ FormOptions FormOptionsOf(const PruneOptions& options) {
 }
 
 // What a form lacks is said before the work, not after it.
-void CheckForms(const Model& model, const PruneOptions& options) {
+void CheckForms(const Model& model, const PruneOptions& options, const Console& console) {
   RequireForms(model, FormsOf(model, options), FormOptionsOf(options));
+  if (!options.plan.empty()) RequireNarrowHeads(ReadPlan(options.plan), model, options);
+  const std::string reason = Narrowing(model, options).reason;
+  if (!reason.empty()) console.Warn(fmt::format("heads are not narrowed: {}", reason));
 }
 
 // pruned: none where the plans of a curve are all that is wanted.
@@ -354,7 +357,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   {
     const StageClock clock(&seconds.load);
     model = LoadModel(options.model);
-    CheckForms(model, options);
+    CheckForms(model, options, console);
     if (model.spec.image.grid == 0) tokenizer = LoadTokenizer(model);
     dense = Bind(model, compute);
     DescribeModel(model, &report);

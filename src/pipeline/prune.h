@@ -58,6 +58,8 @@ struct PruneOptions {
                        // competes with those before it
   std::vector<double> curve;  // obs: further shares whose plans and predicted losses are written;
                               // without `keep` they alone are
+  std::string finer =
+      "none";  // obs: what is narrowed inside heads: "none", "values", "keys", "all"
   std::vector<double> measured = {0.5};  // obs: shares of a sub-layer's units at which
                                          // its loss is measured
   bool rearrange =

@@ -37,6 +37,9 @@ Json SubLayersJson(const PruneReport& report) {
     Json entry = {{"output", report.sub_layers[i]},
                   {"units", report.units[i]},
                   {"kept", report.plan.kept[i].size()}};
+    const HeadShape shape = report.plan.shape(i);
+    if (shape.values > 0) entry["values"] = shape.values;
+    if (shape.keys > 0) entry["keys"] = shape.keys;
     if (i < report.repairs.size()) {
       const TuneRecord& record = report.repairs[i];
       entry["repair"] = RepairName(record.repair);
@@ -138,6 +141,7 @@ Json RecordJson(const PruneReport& report) {
                 {{"method", report.options.method},
                  {"as_published", report.options.as_published},
                  {"uniform", report.options.uniform},
+                 {"finer", report.options.finer},
                  {"ridge", report.ridge},
                  {"samples", report.samples},
                  {"tokens", report.calibration_tokens},

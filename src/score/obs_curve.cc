@@ -11,62 +11,6 @@
 namespace coppice {
 namespace {
 
-// A Cholesky factor of a symmetric matrix, (n, n) or a batch; a ridge is raised until there is one.
-at::Tensor FactorOf(const at::Tensor& matrix, double ridge) {
-  const double scale = std::max(matrix.diagonal(0, -2, -1).mean().item<double>(),
-                                std::numeric_limits<double>::min());
-  for (; ridge < 1e6; ridge = std::max(10 * ridge, 1e-12)) {
-    at::Tensor damped = matrix.clone();
-    damped.diagonal(0, -2, -1).add_(ridge * scale);
-    const auto [factor, failed] = at::linalg_cholesky_ex(damped);
-    if (failed.count_nonzero().item<int64_t>() == 0) return factor;
-  }
-  Check(false, "a matrix of moments is not finite");
-  return {};
-}
-
-// What the sweep works on; rows and columns of removed units go away from time to time.
-struct State {
-  at::Tensor inverse;  // (I, I) float64 A^-1
-  at::Tensor weight;   // (I, D) float64 W L
-  at::Tensor units;    // (I / width) int64 which units are left
-};
-
-State Start(const Curvature& curvature, const at::Tensor& weight, const ObsOptions& options) {
-  at::Tensor gram = curvature.gram.Total();
-  if (options.fit_bias) {
-    const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);
-    gram.addr_(curvature.input_sum, mean, /*beta=*/1, /*alpha=*/-1);
-  }
-  const at::Tensor metric =
-      FactorOf(curvature.gradient.Total() / static_cast<double>(curvature.tokens), 1e-10);
-  // Inputs are scaled to unit energy, which no score notices: a channel of a million times the
-  // energy of others would drown in the rounding of the updates of A^-1.
-  gram.diagonal().add_(options.damping * gram.diagonal().mean());
-  const at::Tensor energy =
-      gram.diagonal().clamp_min(std::numeric_limits<double>::min()).sqrt().unsqueeze(1);  // (I, 1)
-  State state;
-  gram.div_(energy).div_(energy.t());  // in place: it may be a gigabyte
-  state.inverse = at::cholesky_inverse(FactorOf(gram, options.own_damping));
-  state.weight = at::mm(weight.to(gram.device()).to(at::kDouble) * energy, metric);
-  return state;
-}
-
-// Rows of T = A^-1[:, B], S^-1 T' and S^-1 W_B for a block B of inputs, applied to the rest.
-// Returns the block's cost, a scalar tensor.
-at::Tensor Remove(const at::Tensor& inputs, State* state) {
-  // A^-1 is symmetric: rows are columns, and are read much faster.
-  const at::Tensor row = state->inverse.index_select(0, inputs);  // (b, I)
-  const at::Tensor block = row.t().index_select(0, inputs);       // (b, b)
-  const at::Tensor factor = std::get<0>(at::linalg_cholesky_ex(block));
-  const at::Tensor weight = state->weight.index_select(0, inputs);  // (b, D)
-  const at::Tensor solved = at::cholesky_solve(weight, factor);     // (b, D)
-  const at::Tensor cost = (weight * solved).sum() / 2;
-  state->weight.addmm_(row.t(), solved, 1, -1);
-  state->inverse.addmm_(row.t(), at::cholesky_solve(row, factor), 1, -1);
-  return cost;
-}
-
 void Append(const at::Tensor& units, std::vector<int64_t>* order) {
   const at::Tensor on_cpu = units.to(at::kCPU).contiguous();
   const int64_t* values = on_cpu.const_data_ptr<int64_t>();
@@ -74,7 +18,7 @@ void Append(const at::Tensor& units, std::vector<int64_t>* order) {
 }
 
 // Single inputs in blocks: the cheapest `block` by their own scores leave together.
-void SweepChannels(const ObsOptions& options, State* state, ObsCurve* curve) {
+void SweepChannels(const ObsOptions& options, ObsState* state, ObsCurve* curve) {
   constexpr double kGone = std::numeric_limits<double>::infinity();
   const int64_t all = state->units.size(0);
   std::vector<at::Tensor> costs, removed;
@@ -87,7 +31,7 @@ void SweepChannels(const ObsOptions& options, State* state, ObsCurve* curve) {
     const at::Tensor score =
         (state->weight.square().sum(1) / state->inverse.diagonal()).masked_fill(gone, kGone);
     const at::Tensor chosen = std::get<1>(score.topk(count, 0, /*largest=*/false, /*sorted=*/true));
-    costs.push_back(Remove(chosen, state));
+    costs.push_back(RemoveInputs(chosen, state));
     removed.push_back(state->units.index_select(0, chosen));
     gone.index_fill_(0, chosen, true);
     left -= count;
@@ -109,7 +53,7 @@ void SweepChannels(const ObsOptions& options, State* state, ObsCurve* curve) {
 }
 
 // Units of several inputs, one after the other: the cheapest by its exact block cost.
-void SweepBlocks(int64_t width, State* state, ObsCurve* curve) {
+void SweepBlocks(int64_t width, ObsState* state, ObsCurve* curve) {
   double sum = 0;
   for (int64_t left = state->units.size(0); left > 0; --left) {
     const at::Tensor blocks = state->inverse.view({left, width, left, width})
@@ -121,7 +65,7 @@ void SweepBlocks(int64_t width, State* state, ObsCurve* curve) {
     const at::Tensor cost = (rows * at::cholesky_solve(rows, factor)).sum({1, 2});  // (left)
     const int64_t unit = cost.argmin().item<int64_t>();
     const at::Tensor inputs = at::arange(unit * width, (unit + 1) * width, state->units.options());
-    sum += Remove(inputs, state).item<double>();
+    sum += RemoveInputs(inputs, state).item<double>();
     curve->order.push_back(state->units[unit].item<int64_t>());
     curve->counts.push_back(left - 1);
     curve->losses.push_back(sum);
@@ -138,7 +82,7 @@ void SweepBlocks(int64_t width, State* state, ObsCurve* curve) {
 }
 
 // All sets of few units: the cheapest of every size.
-void TryAllSets(const State& state, int64_t width, ObsCurve* curve) {
+void TryAllSets(const ObsState& state, int64_t width, ObsCurve* curve) {
   const auto units = static_cast<size_t>(state.units.size(0));
   std::vector<double> best(units + 1, std::numeric_limits<double>::infinity());
   curve->sets.assign(units + 1, {});
@@ -154,8 +98,9 @@ void TryAllSets(const State& state, int64_t width, ObsCurve* curve) {
     }
     double cost = 0;
     if (!inputs.empty()) {
-      State copy = {state.inverse.clone(), state.weight.clone(), state.units};
-      cost = Remove(at::tensor(inputs, at::kLong).to(state.units.device()), &copy).item<double>();
+      ObsState copy = {state.inverse.clone(), state.weight.clone(), state.units};
+      cost = RemoveInputs(at::tensor(inputs, at::kLong).to(state.units.device()), &copy)
+                 .item<double>();
     }
     if (cost >= best[kept.size()]) continue;
     best[kept.size()] = cost;
@@ -176,7 +121,7 @@ ObsCurve Sweep(const Curvature& curvature, const at::Tensor& weight, int64_t wid
   ObsCurve curve;
   const int64_t units = weight.size(0) / width;
   if (units > 0) {
-    State state = Start(curvature, weight, options);
+    ObsState state = StartSweep(SweepMomentsOf(curvature, options), weight, options);
     state.units = at::arange(units, at::TensorOptions(at::kLong).device(state.weight.device()));
     const bool few = width > 1 && units <= options.enumerate;
     if (few) TryAllSets(state, width, &curve);

@@ -18,7 +18,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "score/curvature.h"
+#include "score/obs_sweep.h"
 
 namespace coppice {
 
@@ -30,16 +30,6 @@ struct ObsCurve {
   // Where units are few, the best set for each number kept (not always what a sweep would leave);
   // otherwise empty.
   std::vector<std::vector<int64_t>> sets;
-};
-
-struct ObsOptions {
-  double damping = 1e-2;      // added to A, times its mean diagonal
-  double own_damping = 1e-4;  // added to A, times each input's own energy: inputs far above the
-                              // mean may be copies of each other, up to float32; raised tenfold
-                              // while the sweep meets numbers that are not finite
-  int64_t block = 16;         // channels that leave together
-  int64_t enumerate = 6;      // up to this many units, all sets are tried
-  bool fit_bias = true;       // means are left to a bias: the output projection has one
 };
 
 // weight: (I, D) the output projection; width: its inputs a unit owns. The sweep runs in float64 on

@@ -53,8 +53,10 @@ struct Comparison {
     const at::Tensor before = hidden.Get();
     const at::Tensor inputs = UnitInputs(net, sub, before, context);
     for (size_t k = 0; k < tried.size(); ++k) {
-      const at::Tensor one = AddBranch(net, sub, before, ProjectBy(tried[k], inputs));
-      variants.push_back({i, k, ResidualStream(one, place)});
+      const std::optional<SubLayer>& whole = tried[k].whole;
+      const at::Tensor branch = whole ? Project(*whole, UnitInputs(net, *whole, before, context))
+                                      : ProjectBy(tried[k], inputs);
+      variants.push_back({i, k, ResidualStream(AddBranch(net, sub, before, branch), place)});
     }
     hidden.Set(after(before, inputs));
     if (!reference) return;
@@ -92,7 +94,9 @@ std::vector<Comparison> StartComparisons(const Network& net, const std::vector<B
 
 // Replacements that were put away, where they are computed.
 std::vector<Replacement> Ready(std::vector<Replacement> replacements, const Compute& compute) {
-  for (Replacement& one : replacements) one.out.weight = one.out.weight.to(compute.device);
+  for (Replacement& one : replacements) {
+    if (!one.whole) one.out.weight = one.out.weight.to(compute.device);
+  }
   return replacements;
 }
 
@@ -181,7 +185,9 @@ std::vector<std::vector<double>> MeasureReplacements(
       const std::vector<Replacement> other =
           others.empty() ? std::vector<Replacement>() : Ready({others[i]}, net.compute);
       for (Comparison& one : comparisons) one.Advance(net, i, *sub, tried, other);
-      for (const Replacement& one : tried) DropPages(one.out.weight);
+      for (const Replacement& one : tried) {
+        if (!one.whole) DropPages(one.out.weight);
+      }
       progress.Step();
     }
     for (const Comparison& one : comparisons) one.AddDivergences(net, &sums);

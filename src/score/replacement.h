@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "calibrate/samples.h"
@@ -14,10 +15,11 @@
 
 namespace coppice {
 
-// A smaller output projection in place of a sub-layer's own.
+// A smaller output projection in place of a sub-layer's own, or another sub-layer in its place.
 struct Replacement {
-  at::Tensor inputs;  // (k) int64 unit inputs that stay
-  Linear out;         // (D, k) compute dtype, with a bias where there was one
+  at::Tensor inputs;                   // (k) int64 unit inputs that stay
+  Linear out;                          // (D, k) compute dtype, with a bias where there was one
+  std::optional<SubLayer> whole = {};  // then the others are not used
 };
 
 // Of each list of kept units the projection, refitted to what the whole one gives on dense inputs.

@@ -59,6 +59,18 @@ void Fill(const std::vector<Levels>& table, int64_t limit, LevelChoice* choice) 
 
 }  // namespace
 
+Levels InOrder(Levels levels) {
+  // Of equal costs the better first; of equal losses the wider last, so that whole sub-layers stay.
+  std::stable_sort(levels.begin(), levels.end(), [](const Level& a, const Level& b) {
+    return a.cost != b.cost ? a.cost < b.cost : a.loss < b.loss;
+  });
+  Levels ordered;
+  for (const Level& level : levels) {
+    if (ordered.empty() || level.loss < ordered.back().loss) ordered.push_back(level);
+  }
+  return ordered;
+}
+
 LevelChoice ChooseLevels(const std::vector<Levels>& table, int64_t limit) {
   LevelChoice choice;
   if (limit < 0) return choice;

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/plan.h"
+
 namespace coppice {
 
 // A width that a sub-layer may have.
@@ -13,10 +15,14 @@ struct Level {
   int64_t units = 0;
   double loss = 0;  // what keeping no more costs, nats
   int64_t cost = 0;
+  HeadShape shape = {};  // of narrower heads
 };
 
-// Of one sub-layer, units ascending; the last is the whole sub-layer.
+// Of one sub-layer, costs ascending and losses falling; the last is the whole sub-layer.
 using Levels = std::vector<Level>;
+
+// The levels in that order, without those that cost no less than a better one.
+Levels InOrder(Levels levels);
 
 struct LevelChoice {
   std::vector<size_t> level;  // of each sub-layer

@@ -35,6 +35,21 @@ double BestLoss(const std::vector<Levels>& table, int64_t limit, size_t from = 0
   return best;
 }
 
+TEST(LevelSearch, OrdersLevelsOfSeveralWidths) {
+  const Levels levels = InOrder({{0, 9, 0},
+                                 {1, 5, 10},
+                                 {2, 0, 20},
+                                 {1, 5, 8, {.values = 4}},
+                                 {2, 3, 14, {.values = 3}},
+                                 {2, 6, 12, {.values = 2}},
+                                 {2, 4, 14, {.values = 1}}});
+  std::vector<int64_t> costs;
+  for (const Level& level : levels) costs.push_back(level.cost);
+  EXPECT_EQ(costs, (std::vector<int64_t>{0, 8, 14, 20}));
+  EXPECT_EQ(levels[1].shape.values, 4);
+  EXPECT_EQ(levels[2].shape.values, 3);
+}
+
 TEST(LevelSearch, FindsTheLeastLossOfAll) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     const std::vector<Levels> table = RandomTable(seed, 5);

@@ -1,0 +1,43 @@
+// One step of a sweep that removes inputs of an output projection in the metric of the loss:
+// obs_curve.h has the objective.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "score/curvature.h"
+
+namespace coppice {
+
+struct ObsOptions {
+  double damping = 1e-2;      // added to A, times its mean diagonal
+  double own_damping = 1e-4;  // added to A, times each input's own energy: inputs far above the
+                              // mean may be copies of each other, up to float32; raised tenfold
+                              // while the sweep meets numbers that are not finite
+  int64_t block = 16;         // channels that leave together
+  int64_t enumerate = 6;      // up to this many units, all sets are tried
+  bool fit_bias = true;       // means are left to a bias: the output projection has one
+};
+
+// Sums over tokens of the inputs of a projection, and of the gradients at its output.
+struct SweepMoments {
+  at::Tensor gram;    // (I, I) float64, centred where a bias takes the means
+  at::Tensor metric;  // (D, D) float64 L of G = L L'
+};
+
+SweepMoments SweepMomentsOf(const Curvature& curvature, const ObsOptions& options);
+
+// What a sweep works on; rows and columns of removed units go away from time to time.
+struct ObsState {
+  at::Tensor inverse;  // (I, I) float64 A^-1
+  at::Tensor weight;   // (I, D) float64 W L
+  at::Tensor units;    // (I / width) int64 which units are left; for the caller's use
+};
+
+// weight: (I, D) the output projection. The moments' Gram matrix is used up.
+ObsState StartSweep(const SweepMoments& moments, const at::Tensor& weight,
+                    const ObsOptions& options);
+
+// Removes inputs and refits the rest; what that costs, a scalar tensor. inputs: (b) int64.
+at::Tensor RemoveInputs(const at::Tensor& inputs, ObsState* state);
+
+}  // namespace coppice
