@@ -24,6 +24,3 @@ target_link_libraries(coppice_torch INTERFACE ${TORCH_LIBRARIES})
 target_include_directories(coppice_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
 string(REPLACE " " ";" torch_flags "${TORCH_CXX_FLAGS}")
 target_compile_options(coppice_torch INTERFACE ${torch_flags})
-# Builds of LibTorch bring and export an older std::filesystem. The dynamic linker takes the first symbol of a name, and
-# mixing both crashes (remove_all of a folder that is not empty), so the compiler's own library is named first.
-target_link_options(coppice_torch INTERFACE "LINKER:--push-state,--no-as-needed,-lstdc++,--pop-state")

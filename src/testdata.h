@@ -59,10 +59,7 @@ class TempFolder {
   }
   TempFolder(const TempFolder&) = delete;
   TempFolder& operator=(const TempFolder&) = delete;
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
+  ~TempFolder() { RemoveTree(path_); }
 
   const std::filesystem::path& path() const { return path_; }
   // Names of what is in it, hidden ones too, sorted.

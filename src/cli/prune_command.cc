@@ -195,8 +195,10 @@ void AddPrune(CLI::App* app, Action* action) {
                   "obs: what is narrowed inside heads: none, values, keys (with queries), or all")
       ->check(CLI::IsMember({"none", "values", "keys", "all"}))
       ->capture_default_str();
-  sub->add_option("--measured", o.measured,
-                  "obs: shares of a sub-layer at which its loss is measured; empty: none")
+  sub->add_option(
+         "--measured", o.measured,
+         "obs: shares of a sub-layer at which its loss is measured; empty: none (default: 0.25, "
+         "0.5, 0.75; language models 0.5)")
       ->delimiter(',')
       ->expected(0, 8);
   sub->add_flag("--rearrange", o.rearrange, "exchange units inside layers after the search");

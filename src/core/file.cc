@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <ftw.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <fstream>
 #include <system_error>
 #include <utility>
@@ -188,6 +190,17 @@ void SyncTree(const fs::path& folder) {
 
 }  // namespace
 
+bool RemoveTree(const fs::path& path) {
+  constexpr int kOpenFolders = 16;
+  const auto remove = [](const char* name, const struct stat*, int, struct FTW*) {
+    ::remove(name);
+    return 0;  // go on with the others
+  };
+  ::nftw(path.c_str(), remove, kOpenFolders, FTW_DEPTH | FTW_PHYS);
+  std::error_code ignored;
+  return !fs::exists(fs::symlink_status(path, ignored));
+}
+
 OutputFolder::OutputFolder(const fs::path& final_path, bool replace)
     : final_path_(ResolveOutput(final_path)), replace_(replace) {
   std::error_code error;
@@ -219,7 +232,7 @@ OutputFolder::OutputFolder(const fs::path& final_path, bool replace)
 OutputFolder::~OutputFolder() {
   std::error_code ignored;
   if (committed_) return;
-  fs::remove_all(temporary_, ignored);
+  RemoveTree(temporary_);
   for (const fs::path& parent : new_parents_) fs::remove(parent, ignored);  // only while empty
 }
 
@@ -241,9 +254,8 @@ void OutputFolder::Commit() {
   }
   committed_ = true;
   SyncFolder(final_path_.parent_path());
-  if (!aside.empty() && fs::remove_all(aside, error) == static_cast<std::uintmax_t>(-1)) {
-    ThrowDisk("the old folder was replaced, but cannot be removed", aside, error.value());
-  }
+  if (!aside.empty() && !RemoveTree(aside))
+    ThrowDisk("the old folder was replaced, but cannot be removed", aside, errno);
 }
 
 }  // namespace coppice

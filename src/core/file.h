@@ -38,6 +38,11 @@ void WriteFile(const std::filesystem::path& path, std::string_view text);
 // unreadable.
 std::string ReadFile(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 30);
 
+// Removes a file, or a folder and all in it, following no link; whether nothing is left of it. Not
+// std::filesystem's remove_all(): builds of LibTorch export parts of another one, and the mixture
+// crashes.
+bool RemoveTree(const std::filesystem::path& path);
+
 // An output folder being filled: files go to a temporary sibling folder; Commit() fsyncs and
 // renames it to its final name, so that the folder appears whole or not at all. Destroyed without
 // Commit(), it removes the temporary folder. Refuses (kUsage) a final path that exists and is not

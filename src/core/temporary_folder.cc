@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/file.h"
 
 namespace coppice {
 
@@ -16,9 +17,6 @@ TemporaryFolder::TemporaryFolder() {
   path_ = name;
 }
 
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
+TemporaryFolder::~TemporaryFolder() { RemoveTree(path_); }
 
 }  // namespace coppice

@@ -8,8 +8,8 @@
 
 namespace coppice {
 
-// X'X in float32 of X (M, I). X in bfloat16 is multiplied by the CPU's bfloat16 units, or a GPU's
-// TF32 units, with float32 sums and result: no product is rounded.
+// X'X in float32 of X (M, I). X in bfloat16 is multiplied by the CPU's bfloat16 units with float32
+// sums and result: no product is rounded.
 at::Tensor GramMatrix(const at::Tensor& inputs);
 
 // The same of float32 values that came from `origin`, so are exact in it.
@@ -22,8 +22,8 @@ at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin);
 // every shape, which takes about as long as it runs.
 class ProductSum {
  public:
-  // left: (M, I) float32 values that came from `origin`. right: (M, D) float32; beside bfloat16 it
-  // goes in as the sum of two such numbers, which is exact to 2^-17. Either
+  // left: (M, I) float32 values that came from `origin`. right: (M, D) float32; where the CPU
+  // multiplies bfloat16, it goes in as the sum of two such numbers, which is exact to 2^-17. Either
   // all calls have one tensor on both sides, or none.
   void Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin);
   // (I, D) float64 so far; undefined before the first Add().

@@ -37,10 +37,16 @@ TEST_F(ObsTest, KeepsTheTrialThatIsNearestToTheDenseModel) {
     options.align = "best";
     const PruneReport report = Prune(options, kQuiet);
     EXPECT_LE(report.kept, 0.6);
-    ASSERT_EQ(report.trials.size(), 3u);  // two allocations, and the better without alignment
+    // Two allocations, or one where the other promises too little, and the better without
+    // alignment.
+    const size_t count = report.trials.size();
+    ASSERT_TRUE(count == 2 || count == 3) << count;
     EXPECT_EQ(report.trials[0].plan, "levels");
-    EXPECT_EQ(report.trials[1].plan, "fisher");
-    EXPECT_NE(report.trials[2].align, report.trials[1].align);
+    if (count == 3) {
+      EXPECT_EQ(report.trials[1].plan, "fisher");
+      EXPECT_LE(report.trials[1].predicted, 3 * report.trials[0].predicted);
+    }
+    EXPECT_NE(report.trials[count - 1].align, report.trials[0].align);
     const auto best = std::min_element(
         report.trials.begin(), report.trials.end(),
         [](const Trial& a, const Trial& b) { return a.divergence.mean() < b.divergence.mean(); });
