@@ -1,6 +1,6 @@
 # The only place that knows where LibTorch is: the one inside an installed Python torch package.
 # Order: CMAKE_PREFIX_PATH or Torch_DIR given by the caller, the project's own environment under build/venv, python3.
-set(COPPICE_TORCH_PYTHON python3)
+set(COPPICE_TORCH_PYTHON python3 CACHE STRING "The Python whose torch this is")
 if(NOT Torch_DIR)
   foreach(python "$ENV{COPPICE_PYTHON}" "${CMAKE_SOURCE_DIR}/build/venv/bin/python" python3)
     if(python STREQUAL "")
@@ -11,7 +11,7 @@ if(NOT Torch_DIR)
       OUTPUT_VARIABLE torch_prefix RESULT_VARIABLE torch_result ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
     if(torch_result EQUAL 0)
       list(APPEND CMAKE_PREFIX_PATH "${torch_prefix}")
-      set(COPPICE_TORCH_PYTHON "${python}")
+      set(COPPICE_TORCH_PYTHON "${python}" CACHE STRING "The Python whose torch this is" FORCE)
       break()
     endif()
   endforeach()

@@ -57,19 +57,6 @@ struct Contest {
   }
 };
 
-// What is predicted of language models comes true nearly always, of encoders often not
-// (BENCHMARKS.md): plans so many times as costly as the best prediction are not tried.
-std::vector<ObsPlan> WithHope(const std::vector<ObsPlan>& plans, bool language) {
-  const double most = language ? 1.1 : 3;
-  const auto less = [](const ObsPlan& a, const ObsPlan& b) { return a.loss < b.loss; };
-  const double best = std::min_element(plans.begin(), plans.end(), less)->loss;
-  std::vector<ObsPlan> result;
-  for (const ObsPlan& plan : plans) {
-    if (plan.loss <= most * best) result.push_back(plan);
-  }
-  return result;
-}
-
 // A share of the samples, for trials; all where they are few.
 Samples TrialSamples(const Samples& samples) {
   constexpr int64_t kShare = 4, kFewTokens = 4096;
@@ -83,8 +70,7 @@ Samples TrialSamples(const Samples& samples) {
 Repaired RunContest(const Model& model, const Network& dense, const FitSamples& samples,
                     const ObsPlans& all, TuneOptions tune, const std::string& align,
                     const Console& console, PruneReport* report) {
-  const std::vector<ObsPlan> plans =
-      WithHope(all.plans, model.spec.task == Task::kLanguageModel && model.spec.image.grid == 0);
+  const std::vector<ObsPlan>& plans = all.plans;
   tune.align = align != "no";
   Entry entry = {&plans.front(), &all.bases, tune};
   const bool choose = plans.size() > 1 || align == "best";
