@@ -39,8 +39,8 @@ void WriteFile(const std::filesystem::path& path, std::string_view text);
 std::string ReadFile(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 30);
 
 // Removes a file, or a folder and all in it, following no link; whether nothing is left of it. Not
-// std::filesystem's remove_all(): builds of LibTorch export parts of another one, and the mixture
-// crashes.
+// std::filesystem's remove_all(), which crashed beside a CUDA build of LibTorch; those export parts
+// of a std::filesystem of their own.
 bool RemoveTree(const std::filesystem::path& path);
 
 // An output folder being filled: files go to a temporary sibling folder; Commit() fsyncs and
