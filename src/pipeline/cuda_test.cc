@@ -22,16 +22,11 @@ class CudaTest : public PipelineTest {
 
   PruneReport PruneOn(const std::string& device, const std::string& model,
                       const std::string& method) {
-    PruneOptions options;
-    options.model = TinyFolder(model);
-    options.data = {{DataFor(model)}};
-    options.out = folder_.path() / device;
+    PruneOptions options = TinyOptions(model, 0.6, device);
     options.replace = true;
-    options.keep = 0.6;
-    options.samples = 24;
     options.method = method;
-    options.dtype = "float32";
     options.device = device;
+    options.threads = 0;
     options.memory = memory_;
     return Prune(options, kQuiet);
   }

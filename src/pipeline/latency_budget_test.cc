@@ -17,18 +17,11 @@ constexpr int64_t kWhole = 2 * (4 + 64);  // units of the tiny models
 class LatencyBudgetTest : public PipelineTest {
  protected:
   PruneOptions Options(const std::string& method, double keep) {
-    PruneOptions options;
-    options.model = TinyFolder("bert-classification");
-    options.data = {{DataFor("bert-classification")}};
-    options.out = folder_.path() / "out";
+    PruneOptions options = TinyOptions("bert-classification", keep);
     options.replace = true;
     options.method = method;
     options.budget = CostKind::kLatency;
-    options.keep = keep;
     options.samples = 32;
-    options.dtype = "float32";
-    options.device = "cpu";
-    options.threads = 1;
     options.latency.tokens = 16;
     options.latency.stopwatch = FakeStopwatch(2, kWhole, 0.0, &calls_);
     return options;

@@ -12,18 +12,12 @@ namespace {
 class MemoryTest : public PipelineTest {
  protected:
   PruneOptions Options(const std::string& model, const std::string& method) {
-    PruneOptions options;
+    PruneOptions options = TinyOptions(model, 0.6);
     options.method = method;
     options.replace = true;
-    options.keep = 0.6;
-    options.dtype = "float32";
-    options.device = "cpu";
-    options.threads = 1;
-    options.samples = 24;
-    const bool decoder = std::filesystem::exists(TinyDecoderPath(model));
-    options.model = decoder ? TinyDecoderPath(model) : TinyFolder(model);
-    options.data = {{decoder ? Text() : DataFor(model)}};
-    if (decoder) {
+    if (std::filesystem::exists(TinyDecoderPath(model))) {
+      options.model = TinyDecoderPath(model);
+      options.data = {{Text()}};
       options.length = 16;
       options.budget = CostKind::kParameters;
       options.channel_multiple = 4;

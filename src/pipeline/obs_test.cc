@@ -15,16 +15,8 @@ namespace {
 class ObsTest : public PipelineTest {
  protected:
   PruneOptions Options(const std::string& model, double keep) {
-    PruneOptions options;
-    options.model = TinyFolder(model);
-    options.data = {{DataFor(model)}};
-    options.out = folder_.path() / "out";
+    PruneOptions options = TinyOptions(model, keep);
     options.replace = true;
-    options.keep = keep;
-    options.samples = 24;
-    options.dtype = "float32";
-    options.device = "cpu";
-    options.threads = 1;
     return options;
   }
 };

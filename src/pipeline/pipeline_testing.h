@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/console.h"
+#include "pipeline/prune.h"
 #include "testdata.h"
 
 namespace coppice {
@@ -45,6 +46,20 @@ class PipelineTest : public testing::Test {
       text += line.dump() + "\n";
     }
     return Write("data.jsonl", text);
+  }
+
+  // A prune of a tiny model on a few examples, the same on every machine. Into `out` of the folder.
+  PruneOptions TinyOptions(const std::string& model, double keep, const std::string& out = "out") {
+    PruneOptions options;
+    options.model = TinyFolder(model);
+    options.data = {{DataFor(model)}};
+    options.out = folder_.path() / out;
+    options.keep = keep;
+    options.samples = 24;
+    options.dtype = "float32";
+    options.device = "cpu";
+    options.threads = 1;
+    return options;
   }
 
   TempFolder folder_;

@@ -16,15 +16,8 @@ using nlohmann::json;
 class PruneTest : public PipelineTest {
  protected:
   PruneOptions Options(const std::string& model, double keep, const std::string& out = "out") {
-    PruneOptions options;
-    options.model = TinyFolder(model);
-    options.data = {{DataFor(model)}};
-    options.out = folder_.path() / out;
-    options.keep = keep;
+    PruneOptions options = TinyOptions(model, keep, out);
     options.samples = 48;
-    options.dtype = "float32";
-    options.device = "cpu";
-    options.threads = 1;
     return options;
   }
   std::string Weights(const std::string& out) const {
