@@ -21,12 +21,20 @@ at::Tensor ProjectionOf(const Model& model, size_t index) {
   return model.tensors.at(model.spec.sub_layers[index].output + ".weight").t();
 }
 
+bool IsText(const ModelSpec& spec) {
+  return spec.task == Task::kLanguageModel && spec.image.grid == 0;
+}
+
+// What is predicted of language models comes true nearly always, of encoders often not
+// (BENCHMARKS.md): Fisher's counts compete where no more than so many times the loss of the levels
+// is predicted of them.
+double MostHopeful(const ModelSpec& spec) { return IsText(spec) ? 1.1 : 3; }
+
 // More of it keeps units that other text needs: half of a language model removed by one text's
 // moments alone costs another text much. With several sources, and with images of the model's own,
 // less is better (BENCHMARKS.md).
 double Damping(const ModelSpec& spec, const PruneOptions& options) {
-  const bool text = spec.task == Task::kLanguageModel && spec.image.grid == 0;
-  return options.damping.value_or(text && options.data.size() == 1 ? 0.3 : 0.01);
+  return options.damping.value_or(IsText(spec) && options.data.size() == 1 ? 0.3 : 0.01);
 }
 
 // A pass of a language model costs more, and its curves have the right shape more often: on
@@ -63,9 +71,7 @@ double ScaleCurve(const std::vector<int64_t>& counts, const std::vector<double>&
   for (double& loss : curve->losses) loss *= scale;
   if (!counts.empty() && counts.front() == 0)
     curve->losses.front() = std::max(measured.front() - floor, 0.0);
-  // Never rising with the width.
-  for (size_t k = curve->losses.size(); k-- > 1;)
-    curve->losses[k - 1] = std::max(curve->losses[k - 1], curve->losses[k]);
+  NeverRise(&curve->losses);
   return scale;
 }
 
@@ -316,17 +322,6 @@ ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostT
   if (costs.Of(result.plan) == costs.fixed) FailBudget(costs, limit, "no unit fits the budget");
   return result;
 }
-
-namespace {
-
-// What is predicted of language models comes true nearly always, of encoders often not
-// (BENCHMARKS.md): Fisher's counts compete where no more than so many times the loss of the levels
-// is predicted of them.
-double MostHopeful(const ModelSpec& spec) {
-  return spec.task == Task::kLanguageModel && spec.image.grid == 0 ? 1.1 : 3;
-}
-
-}  // namespace
 
 std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,
                                   const CostTable& costs, int64_t limit, const SearchLimits& limits,

@@ -159,9 +159,13 @@ ObsCurve MakeObsCurve(const Curvature& curvature, const at::Tensor& weight, int6
   curve.losses.push_back(0);
   const auto positions = static_cast<double>(curvature.positions);
   for (double& loss : curve.losses) loss /= positions;
-  for (size_t k = curve.losses.size(); k-- > 1;)
-    curve.losses[k - 1] = std::max(curve.losses[k - 1], curve.losses[k]);
+  NeverRise(&curve.losses);
   return curve;
+}
+
+void NeverRise(std::vector<double>* losses) {
+  for (size_t k = losses->size(); k-- > 1;)
+    (*losses)[k - 1] = std::max((*losses)[k - 1], (*losses)[k]);
 }
 
 std::vector<int64_t> KeptUnits(const ObsCurve& curve, int64_t count) {

@@ -37,6 +37,9 @@ struct ObsCurve {
 ObsCurve MakeObsCurve(const Curvature& curvature, const at::Tensor& weight, int64_t width,
                       const ObsOptions& options);
 
+// Raises losses, of ascending widths, to those behind them: a wider sub-layer never loses more.
+void NeverRise(std::vector<double>* losses);
+
 // The units to keep when `count` of them stay, ascending.
 std::vector<int64_t> KeptUnits(const ObsCurve& curve, int64_t count);
 
