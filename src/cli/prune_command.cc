@@ -97,23 +97,19 @@ void Run(PruneCommand command) {
   }
 }
 
-}  // namespace
-
-void AddPrune(CLI::App* app, Action* action) {
-  auto command = std::make_shared<PruneCommand>();
+// What the pruned model may cost.
+void AddBudget(CLI::App* sub, PruneCommand* command) {
   PruneOptions& o = command->prune;
-  CLI::App* sub = app->add_subcommand(
-      "prune", "Make a model smaller: choose units, repair what stays, cut, write");
-  sub->add_option("MODEL", o.model, "Hugging Face folder or GGUF file")->required();
-  sub->add_option("--data", command->data,
-                  "calibration examples: .jsonl or .txt, also .gz; image tokens: .safetensors; "
-                  "self: drawn from the model; several with weights: --data A=0.5 --data B=0.5");
-  sub->add_option("--out", o.out, "folder for the pruned model")->required();
-  sub->add_flag("--force", o.replace, "replace an output folder that is in use");
   sub->add_option("--keep-macs", command->keep_macs, "share of the MACs that stays");
   sub->add_option("--keep-params", command->keep_params, "share of the parameters that stays");
   sub->add_option("--keep-latency", command->keep_latency,
                   "share of the whole model's measured time that stays");
+  sub->add_option("--of", command->scope, "what the share is of: blocks or model")
+      ->check(CLI::IsMember({"blocks", "model"}))
+      ->capture_default_str();
+  sub->add_option("--at-length", o.at_length,
+                  "tokens at which MACs are counted (default: mean of the examples)")
+      ->check(CLI::Range(1.0, 1e6));
   sub->add_option("--batch", o.latency.batch, "--keep-latency: rows that are read at once")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
@@ -127,16 +123,11 @@ void AddPrune(CLI::App* app, Action* action) {
   sub->add_option("--latency-table", o.latency.table,
                   "file that keeps the measured times (default: in the user's cache)");
   sub->add_flag("--remeasure", o.latency.remeasure, "measure those times anew");
-  sub->add_option("--of", command->scope, "what the share is of: blocks or model")
-      ->check(CLI::IsMember({"blocks", "model"}))
-      ->capture_default_str();
-  sub->add_option("--at-length", o.at_length,
-                  "tokens at which MACs are counted (default: mean of the examples)")
-      ->check(CLI::Range(1.0, 1e6));
-  sub->add_option("--method", o.method, "obs, fisher, numerical, flap, wanda or magnitude")
-      ->capture_default_str();
-  sub->add_flag("--as-published", o.as_published, "exactly the paper's procedure, repairs off");
-  sub->add_flag("--uniform", o.uniform, "the same shape in every layer, for stock model classes");
+}
+
+// What it is calibrated and measured on.
+void AddExamples(CLI::App* sub, PruneOptions* options) {
+  PruneOptions& o = *options;
   sub->add_option("--samples", o.samples,
                   "examples drawn (default: 2048; language models 32 windows)");
   sub->add_option("--length", o.length,
@@ -152,13 +143,18 @@ void AddPrune(CLI::App* app, Action* action) {
       ->capture_default_str();
   AddSamplingOptions(sub, &o.images.sampling);
   sub->add_option("--eval", o.eval, "measure before and after on this file");
-  sub->add_option("--repair", o.repair,
-                  "none, bias, scales or least-squares (default: the method's own)");
-  sub->add_option("--ridge", o.ridge,
-                  "damping of the repair, times the mean diagonal (default: 0.03; language models "
-                  "0.3)");
-  sub->add_option("--target", o.target,
-                  "what the repair fits: drift, own or dense (default: the method's own)");
+}
+
+// How units are chosen.
+void AddSearch(CLI::App* sub, PruneOptions* options) {
+  PruneOptions& o = *options;
+  sub->add_option("--method", o.method, "obs, fisher, numerical, flap, wanda or magnitude")
+      ->capture_default_str();
+  sub->add_flag("--as-published", o.as_published, "exactly the paper's procedure, repairs off");
+  sub->add_flag("--uniform", o.uniform, "the same shape in every layer, for stock model classes");
+  sub->add_option("--labels", o.labels, "of the gradients: data, model or probe")
+      ->check(CLI::IsMember({"auto", "data", "model", "probe"}))
+      ->capture_default_str();
   sub->add_option("--row-tokens", o.row_tokens,
                   "fisher: tokens of a text whose gradients are summed; 0: all (default: all; "
                   "language models 64)")
@@ -169,12 +165,16 @@ void AddPrune(CLI::App* app, Action* action) {
   sub->add_option("--channel-multiple", o.channel_multiple,
                   "channels of a language model's layer are a multiple of this")
       ->capture_default_str();
+  sub->add_flag("--rearrange", o.rearrange, "exchange units inside layers after the search");
+  sub->add_option("--plan", o.plan, "apply the plan of a coppice.json instead of searching");
+}
+
+// What the default method alone knows.
+void AddObs(CLI::App* sub, PruneOptions* options) {
+  PruneOptions& o = *options;
   sub->add_option("--allocation", o.allocation,
                   "obs: how widths are chosen: levels, fisher, or best of both")
       ->check(CLI::IsMember({"best", "levels", "fisher", "fisher-units"}))
-      ->capture_default_str();
-  sub->add_option("--labels", o.labels, "of the gradients: data, model or probe")
-      ->check(CLI::IsMember({"auto", "data", "model", "probe"}))
       ->capture_default_str();
   sub->add_option("--align", o.align, "obs: align what sub-layers read: yes, no, or best of both")
       ->check(CLI::IsMember({"best", "yes", "no"}))
@@ -201,7 +201,23 @@ void AddPrune(CLI::App* app, Action* action) {
          "0.5, 0.75; language models 0.5)")
       ->delimiter(',')
       ->expected(0, 8);
-  sub->add_flag("--rearrange", o.rearrange, "exchange units inside layers after the search");
+}
+
+// How what stays is repaired.
+void AddRepair(CLI::App* sub, PruneOptions* options) {
+  PruneOptions& o = *options;
+  sub->add_option("--repair", o.repair,
+                  "none, bias, scales or least-squares (default: the method's own)");
+  sub->add_option("--ridge", o.ridge,
+                  "damping of the repair, times the mean diagonal (default: 0.03; language models "
+                  "0.3)");
+  sub->add_option("--target", o.target,
+                  "what the repair fits: drift, own or dense (default: the method's own)");
+}
+
+// What is written, and in how much memory.
+void AddForms(CLI::App* sub, PruneOptions* options) {
+  PruneOptions& o = *options;
   sub->add_option("--to", o.forms, "forms to write: hf, gguf, onnx (default: the input's own)")
       ->delimiter(',');
   sub->add_flag("--plain", o.plain, "ONNX of standard operators, without com.microsoft's");
@@ -209,12 +225,32 @@ void AddPrune(CLI::App* app, Action* action) {
       ->capture_default_str();
   sub->add_option("--vocabulary", o.vocabulary,
                   "GGUF file whose vocabulary a GGUF file gets (default: the model's own)");
-  sub->add_option("--plan", o.plan, "apply the plan of a coppice.json instead of searching");
   sub->add_option(
          "--memory", o.memory,
          "bytes (as in 8G) that matrices, calibration streams and pruned matrices may each "
          "take before they wait in files (default: a quarter of the machine's)")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+}
+
+}  // namespace
+
+void AddPrune(CLI::App* app, Action* action) {
+  auto command = std::make_shared<PruneCommand>();
+  PruneOptions& o = command->prune;
+  CLI::App* sub = app->add_subcommand(
+      "prune", "Make a model smaller: choose units, repair what stays, cut, write");
+  sub->add_option("MODEL", o.model, "Hugging Face folder or GGUF file")->required();
+  sub->add_option("--data", command->data,
+                  "calibration examples: .jsonl or .txt, also .gz; image tokens: .safetensors; "
+                  "self: drawn from the model; several with weights: --data A=0.5 --data B=0.5");
+  sub->add_option("--out", o.out, "folder for the pruned model")->required();
+  sub->add_flag("--force", o.replace, "replace an output folder that is in use");
+  AddBudget(sub, command.get());
+  AddExamples(sub, &o);
+  AddSearch(sub, &o);
+  AddObs(sub, &o);
+  AddRepair(sub, &o);
+  AddForms(sub, &o);
   AddCommonOptions(sub, &command->common);
   sub->callback([command, action] { *action = [command] { Run(*command); }; });
 }

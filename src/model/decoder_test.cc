@@ -195,7 +195,7 @@ TEST(TinyDecoder, DeciHasItsOwnSizesInEveryLayer) {
   EXPECT_EQ(groups, (std::vector<int64_t>{2, 1, 0, 2}));
   EXPECT_EQ(queries, (std::vector<int64_t>{2, 1, 1, 1}));
   EXPECT_EQ(channels, (std::vector<int64_t>{48, 16, 33, 20}));
-  EXPECT_EQ(model.config.at("coppice").at("queries"), (json{2, 1, 1, 1}));
+  EXPECT_EQ(model.config.at("coppice").at("queries").dump(), "[2,1,1,1]");
 }
 
 // A model's spec with some keys of its config changed and some tensors replaced; undefined tensors

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "model/network.h"
-#include "pipeline/obs.h"
+#include "pipeline/obs_plans.h"
 #include "tune/tune.h"
 
 namespace coppice {
@@ -15,12 +15,6 @@ namespace coppice {
 struct Repaired {
   Model shrunk;
   TuneResult result;
-};
-
-// What competes.
-struct ObsPlans {
-  std::vector<ObsPlan> plans;
-  std::vector<HeadBasis> bases;  // that plans with narrower heads are in
 };
 
 // align: "yes", "no", or "best", which tries both with the best plan. Writes the plan, the trials

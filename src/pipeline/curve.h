@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "pipeline/obs.h"
+#include "pipeline/obs_plans.h"
 
 namespace coppice {
 

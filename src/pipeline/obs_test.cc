@@ -1,12 +1,11 @@
 // The default method from folder to folder: what it tries, what it keeps, and its data.
-#include "pipeline/obs.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "model/model.h"
+#include "pipeline/obs_scores.h"
 #include "pipeline/pipeline_testing.h"
 
 namespace coppice {

@@ -153,6 +153,10 @@ LabelSource Labels(const Network& dense, const Samples& samples, const PruneOpti
 
 }  // namespace
 
+bool IsText(const ModelSpec& spec) {
+  return spec.task == Task::kLanguageModel && spec.image.grid == 0;
+}
+
 MaskGradientOptions GradientOptions(const Network& dense, const Samples& samples,
                                     const PruneOptions& options) {
   return {.labels = Labels(dense, samples, options),

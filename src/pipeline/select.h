@@ -34,6 +34,9 @@ struct Scored {
   std::vector<at::Tensor> scores;  // of each sub-layer, (units) float64, higher is better
 };
 
+// A language model of text, not of image tokens.
+bool IsText(const ModelSpec& spec);
+
 // How a method's gradients are taken: labels, rows, batches.
 MaskGradientOptions GradientOptions(const Network& dense, const Samples& samples,
                                     const PruneOptions& options);

@@ -23,10 +23,7 @@ Levels LevelsOf(const std::vector<const UnitBlock*>& blocks) {
 
 GlobalSearchResult SearchCurves(const ModelSpec& spec, const std::vector<at::Tensor>& scores,
                                 const CostTable& costs, int64_t limit, const SearchLimits& limits) {
-  std::vector<UnitBlock> blocks = MakeBlocks(spec, scores, costs, limits, UnitKind::kHead);
-  const std::vector<UnitBlock> channels =
-      MakeBlocks(spec, scores, costs, limits, UnitKind::kChannel);
-  blocks.insert(blocks.end(), channels.begin(), channels.end());
+  const std::vector<UnitBlock> blocks = MakeAllBlocks(spec, scores, costs, limits);
   std::vector<std::vector<const UnitBlock*>> of_sub_layer(spec.sub_layers.size());
   for (const UnitBlock& block : blocks) of_sub_layer[block.sub_layer].push_back(&block);
   std::vector<Levels> table;

@@ -29,10 +29,7 @@ int64_t NarrowestFeedForward(const ModelSpec& spec) {
 
 GlobalSearchResult SearchByRank(const ModelSpec& spec, const std::vector<at::Tensor>& scores,
                                 const CostTable& costs, int64_t limit, const SearchLimits& limits) {
-  std::vector<UnitBlock> blocks = MakeBlocks(spec, scores, costs, limits, UnitKind::kHead);
-  const std::vector<UnitBlock> channels =
-      MakeBlocks(spec, scores, costs, limits, UnitKind::kChannel);
-  blocks.insert(blocks.end(), channels.begin(), channels.end());
+  const std::vector<UnitBlock> blocks = MakeAllBlocks(spec, scores, costs, limits);
   std::vector<const UnitBlock*> order;
   order.reserve(blocks.size());
   for (const UnitBlock& block : blocks) order.push_back(&block);

@@ -36,6 +36,15 @@ std::vector<UnitBlock> MakeBlocks(const ModelSpec& spec, const std::vector<at::T
   return blocks;
 }
 
+std::vector<UnitBlock> MakeAllBlocks(const ModelSpec& spec, const std::vector<at::Tensor>& scores,
+                                     const CostTable& costs, const SearchLimits& limits) {
+  std::vector<UnitBlock> blocks = MakeBlocks(spec, scores, costs, limits, UnitKind::kHead);
+  const std::vector<UnitBlock> channels =
+      MakeBlocks(spec, scores, costs, limits, UnitKind::kChannel);
+  blocks.insert(blocks.end(), channels.begin(), channels.end());
+  return blocks;
+}
+
 Plan PlanOf(const ModelSpec& spec, const std::vector<const UnitBlock*>& blocks) {
   Plan plan;
   plan.kept.resize(spec.sub_layers.size());

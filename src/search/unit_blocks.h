@@ -35,6 +35,10 @@ std::vector<UnitBlock> MakeBlocks(const ModelSpec& spec, const std::vector<at::T
                                   const CostTable& costs, const SearchLimits& limits,
                                   UnitKind kind);
 
+// Those of heads, then those of channels.
+std::vector<UnitBlock> MakeAllBlocks(const ModelSpec& spec, const std::vector<at::Tensor>& scores,
+                                     const CostTable& costs, const SearchLimits& limits);
+
 // The plan that keeps these blocks.
 Plan PlanOf(const ModelSpec& spec, const std::vector<const UnitBlock*>& blocks);
 

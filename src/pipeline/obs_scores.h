@@ -10,16 +10,12 @@
 //      choice of the repair.
 #pragma once
 
-#include <string>
 #include <vector>
 
-#include "model/cost.h"
 #include "model/network.h"
 #include "pipeline/head_levels.h"
 #include "pipeline/prune.h"
 #include "score/obs_curve.h"
-#include "search/level_search.h"
-#include "search/unit_blocks.h"
 
 namespace coppice {
 
@@ -35,32 +31,10 @@ struct ObsScores {
 ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSamples& samples,
                         const PruneOptions& options, const Console& console, PruneReport* report);
 
-// A plan that competes.
-struct ObsPlan {
-  std::string name;  // "levels", "whole heads" or "fisher"
-  Plan plan;
-  double loss = 0;  // predicted, nats
-};
-
 // The bases of all heads: what a plan that narrows them needs to be applied. Gradients are taken
 // for it.
 std::vector<HeadBasis> BasesOfPlan(const Model& model, const Network& dense,
                                    const FitSamples& samples, const PruneOptions& options,
                                    const Console& console);
-
-// The knapsack over the curves and, where there are any, narrower heads. Throws Error (kBudget)
-// when nothing fits.
-ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostTable& costs,
-                     int64_t limit, const SearchLimits& limits);
-
-// Measures again around a plan: what each sub-layer's cut costs beside all the other cuts, and what
-// a little more of it would, on the first held-out samples. Scales the curves to it.
-void Remeasure(const Network& dense, const Samples& held_out, const Plan& plan,
-               const PruneOptions& options, const Console& console, ObsScores* scores);
-
-// Throws Error (kBudget) when nothing fits.
-std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,
-                                  const CostTable& costs, int64_t limit, const SearchLimits& limits,
-                                  const PruneOptions& options);
 
 }  // namespace coppice

@@ -1,0 +1,98 @@
+#include "pipeline/obs_plans.h"
+
+#include "pipeline/select.h"
+#include "search/even_search.h"
+#include "search/global_search.h"
+
+namespace coppice {
+namespace {
+
+// What is predicted of language models comes true nearly always, of encoders often not
+// (BENCHMARKS.md): Fisher's counts compete where no more than so many times the loss of the levels
+// is predicted of them.
+double MostHopeful(const ModelSpec& spec) { return IsText(spec) ? 1.1 : 3; }
+
+bool IsAllowed(const SubLayerSpec& sub, int64_t count, int64_t least, const SearchLimits& limits) {
+  if (count < least) return false;
+  return sub.kind != UnitKind::kChannel || count == sub.units || count % limits.multiple == 0;
+}
+
+std::vector<Levels> LevelTable(const ModelSpec& spec, const ObsScores& scores,
+                               const CostTable& costs, const SearchLimits& limits) {
+  std::vector<Levels> table;
+  for (size_t i = 0; i < spec.sub_layers.size(); ++i) {
+    const SubLayerSpec& sub = spec.sub_layers[i];
+    const int64_t least = limits.least.empty() ? 0 : limits.least[i];
+    Levels levels;
+    for (size_t k = 0; k < scores.curves[i].counts.size(); ++k) {
+      const int64_t count = scores.curves[i].counts[k];
+      if (IsAllowed(sub, count, least, limits))
+        levels.push_back({count, scores.curves[i].losses[k], costs.OfSubLayer(i, count)});
+    }
+    if (!scores.heads.bases.empty())
+      levels = WithNarrowHeads(scores.heads, i, costs, least, std::move(levels));
+    table.push_back(std::move(levels));
+  }
+  return table;
+}
+
+// The curves' own units at another plan's counts.
+ObsPlan AtCounts(const std::string& name, const Plan& counts, const ObsScores& scores) {
+  ObsPlan result{name, {}, 0};
+  for (size_t i = 0; i < counts.kept.size(); ++i) {
+    const auto count = static_cast<int64_t>(counts.kept[i].size());
+    result.plan.kept.push_back(KeptUnits(scores.curves[i], count));
+    result.loss += LossAt(scores.curves[i], count);
+  }
+  return result;
+}
+
+}  // namespace
+
+ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostTable& costs,
+                     int64_t limit, const SearchLimits& limits) {
+  const std::vector<Levels> table = LevelTable(spec, scores, costs, limits);
+  const LevelChoice choice = ChooseLevels(table, limit - costs.fixed);
+  if (choice.level.empty()) FailBudget(costs, limit, "no widths fit the budget");
+  ObsPlan result{"levels", {}, choice.loss};
+  for (size_t i = 0; i < table.size(); ++i) {
+    const Level& level = table[i][choice.level[i]];
+    result.plan.kept.push_back(KeptUnits(scores.curves[i], level.units));
+    if (!scores.heads.bases.empty()) result.plan.heads.push_back(level.shape);
+  }
+  if (!result.plan.narrows()) result.plan.heads.clear();
+  if (costs.Of(result.plan) == costs.fixed) FailBudget(costs, limit, "no unit fits the budget");
+  return result;
+}
+
+std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,
+                                  const CostTable& costs, int64_t limit, const SearchLimits& limits,
+                                  const PruneOptions& options) {
+  std::vector<ObsPlan> plans;
+  const auto wanted = [&](const char* name) {
+    return options.allocation == "best" || options.allocation == name;
+  };
+  if (options.uniform) {
+    const GlobalSearchResult even =
+        SearchEvenly(spec, scores.fisher, costs, limit, limits, /*keep=*/1);
+    return {AtCounts("uniform", even.plan, scores)};
+  }
+  if (wanted("levels")) plans.push_back(PlanByLevels(spec, scores, costs, limit, limits));
+  if (options.allocation == "best" && !plans.empty() && plans[0].plan.narrows()) {
+    ObsScores whole = scores;  // shares the tensors
+    whole.heads = {};
+    plans.push_back(PlanByLevels(spec, whole, costs, limit, limits));
+    plans.back().name = "whole heads";
+  }
+  if (wanted("fisher") || options.allocation == "fisher-units") {
+    const GlobalSearchResult global =
+        SearchGlobally(spec, scores.fisher, costs, limit, SearchRules::kExact, limits);
+    ObsPlan fisher = AtCounts("fisher", global.plan, scores);
+    if (!plans.empty() && fisher.loss > MostHopeful(spec) * plans[0].loss) return plans;
+    plans.push_back(std::move(fisher));
+    if (options.allocation == "fisher-units") plans.back().plan = global.plan;
+  }
+  return plans;
+}
+
+}  // namespace coppice

@@ -1,0 +1,77 @@
+#include "pipeline/prune_by_obs.h"
+
+#include <fmt/format.h>
+
+#include "pipeline/contest.h"
+#include "pipeline/costs.h"
+#include "pipeline/curve.h"
+#include "pipeline/narrow_heads.h"
+#include "pipeline/obs_plans.h"
+#include "pipeline/plan_file.h"
+#include "pipeline/repair_model.h"
+#include "pipeline/rounds.h"
+#include "pipeline/select.h"
+#include "shrink/shrink.h"
+
+namespace coppice {
+namespace {
+
+std::vector<Plan> PlansOf(const std::vector<ObsPlan>& plans) {
+  std::vector<Plan> result;
+  result.reserve(plans.size());
+  for (const ObsPlan& plan : plans) result.push_back(plan.plan);
+  return result;
+}
+
+}  // namespace
+
+std::optional<Model> PruneByObs(const Model& model, const Network& dense, const FitSamples& samples,
+                                const CostTable& table, const PruneOptions& options,
+                                const Console& console, PruneReport* report) {
+  std::vector<ObsPlan> plans;
+  std::vector<HeadBasis> bases;
+  if (!options.plan.empty()) {
+    plans = {{"plan", ReadPlan(options.plan), 0}};
+    ValidatePlan(plans[0].plan, UnitCounts(model.spec), options.plan.string());
+    ValidateHeads(plans[0].plan, HeadShapes(model.spec), options.plan.string());
+    const StageClock clock(&report->seconds.score);
+    if (plans[0].plan.narrows()) bases = BasesOfPlan(model, dense, samples, options, console);
+  } else {
+    ObsScores scores;
+    {
+      const StageClock clock(&report->seconds.score);
+      scores = MakeObsScores(model, dense, samples, options, console, report);
+    }
+    const StageClock clock(&report->seconds.search);
+    const SearchLimits limits = LimitsOf(model.spec, options);
+    report->curve = MakeCurve(model.spec, scores, table, options.curve, limits);
+    if (!options.keep) return {};
+    const auto search = [&](const CostTable& costs) {
+      return MakeObsPlans(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits,
+                          options);
+    };
+    const CostTable costs = CostsToSearchWith(
+        table, [&](const CostTable& tried) { return PlansOf(search(tried)); }, console, report);
+    plans = search(costs);
+    for (int64_t round = 1; round <= options.rounds && plans.front().name == "levels"; ++round) {
+      const Plan around = round == 1 ? plans.front().plan : plans.back().plan;
+      Remeasure(dense, samples.held_out, around, options, console, &scores);
+      plans.push_back(
+          PlanByLevels(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits));
+      plans.back().name = fmt::format("levels, round {}", round);
+    }
+    bases = scores.heads.bases;
+  }
+  const StageClock clock(&report->seconds.tune);
+  const TuneOptions tune = RepairOptions(model, options);
+  report->ridge = tune.ridge;
+  if (tune.repair == Repair::kNone) {
+    report->plan = plans.front().plan;
+    return Shrink(InBasis(model, report->plan, bases), report->plan, dense.compute.memory);
+  }
+  const Repaired repaired =
+      RunContest(model, dense, samples, {plans, bases}, tune, options.align, console, report);
+  return WithRepair(repaired.shrunk, repaired.result, console, report);
+}
+
+}  // namespace coppice
