@@ -246,7 +246,8 @@ TEST(DecoderSpec, RefusesWhatTheForwardPassDoesNot) {
 TEST(DecoderSpec, ChecksEveryTensor) {
   const std::string layer = "model.layers.1.";
   const Model model = LoadModel(TinyDecoderPath("biases"));
-  for (const auto& [name, tensor] : model.tensors) {
+  for (const auto& named : model.tensors) {
+    const std::string& name = named.first;
     if (name.ends_with(".bias")) continue;  // may be absent
     SCOPED_TRACE(name);
     ExpectError(ExitCode::kBadInput, {"model", name}, [&] {

@@ -6,6 +6,16 @@ namespace coppice {
 
 void MomentSum::Add(const at::Tensor& inputs, const at::Tensor& residual) {
   const at::Tensor x = inputs.to(at::kFloat);
+  gram_.Add(x, x, inputs.scalar_type());
+  AddResidual(x, residual, inputs.scalar_type());
+}
+
+void MomentSum::AddResidual(const at::Tensor& inputs, const at::Tensor& residual) {
+  AddResidual(inputs.to(at::kFloat), residual, inputs.scalar_type());
+}
+
+void MomentSum::AddResidual(const at::Tensor& x, const at::Tensor& residual,
+                            at::ScalarType origin) {
   if (!input_sum_.defined()) {
     const at::TensorOptions exact = residual.options().dtype(at::kDouble);
     input_sum_ = at::zeros({x.size(1)}, exact);
@@ -16,8 +26,7 @@ void MomentSum::Add(const at::Tensor& inputs, const at::Tensor& residual) {
   residual_sum_.add_(residual.sum(0, false, at::kDouble));
   energy_.add_(residual.square().sum(at::kDouble));
   input_sum_.add_(x.sum(0, false, at::kDouble));
-  gram_.Add(x, x, inputs.scalar_type());
-  cross_.Add(x, residual, inputs.scalar_type());
+  cross_.Add(x, residual, origin);
 }
 
 Moments MomentSum::Take() {

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "model/gram.h"
 
@@ -19,17 +20,29 @@ struct Moments {
   double residual_energy = 0;  // sum of squares of R
 };
 
+// Moments over the fitted samples, and over the held-out ones.
+struct SplitMoments {
+  Moments fitted, held_out;
+  // Of the same inputs over the fitted samples with a rival residual; its Gram matrix is theirs.
+  std::optional<Moments> rival = {};
+};
+
 // Gathers them batch by batch: products in float32 (inputs in bfloat16 multiply exactly), sums in
 // float64.
 class MomentSum {
  public:
   // inputs: (M, I) float32 or bfloat16; residual: (M, D) float32. Same device.
   void Add(const at::Tensor& inputs, const at::Tensor& residual);
+  // All but the Gram matrix, which then is another sum's.
+  void AddResidual(const at::Tensor& inputs, const at::Tensor& residual);
   // The sums so far, at the end: what was gathered goes into them. Undefined tensors before the
-  // first Add().
+  // first Add(), and the Gram matrix without one.
   Moments Take();
 
  private:
+  // x: (M, I) float32 values that came from `origin`.
+  void AddResidual(const at::Tensor& x, const at::Tensor& residual, at::ScalarType origin);
+
   int64_t tokens_ = 0;
   ProductSum gram_, cross_;
   at::Tensor input_sum_, residual_sum_, energy_;

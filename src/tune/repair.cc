@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "core/random.h"
+#include "tune/ridge_search.h"
 
 namespace coppice {
 namespace {
@@ -83,51 +83,6 @@ RepairResult SolveCentred(const Moments& m, const Centred& c, double ridge) {
   return result;
 }
 
-// (D, k) random signs / sqrt(k): the mean of |v S|^2 is |v|^2, so that what a change explains of
-// R S is about what it explains of R, at a fraction of the work where outputs are many. Undefined
-// where they are few.
-at::Tensor Signs(int64_t outputs, const at::TensorOptions& options) {
-  constexpr int64_t kColumns = 64;
-  if (outputs < 4 * kColumns) return {};
-  Random random(0);
-  std::vector<float> signs(static_cast<size_t>(outputs * kColumns));
-  for (float& sign : signs) sign = random.Below(2) == 0 ? -1.0F : 1.0F;
-  return at::tensor(signs, at::kFloat).view({outputs, kColumns}).to(options) /
-         std::sqrt(static_cast<double>(kColumns));
-}
-
-// The moments of X and R S.
-Moments Project(const Moments& m, const at::Tensor& signs) {
-  Moments projected = m;
-  projected.cross = at::mm(m.cross, signs);
-  projected.residual_sum = at::mv(signs.t(), m.residual_sum);
-  return projected;
-}
-
-// The ridge that explains most on held-out samples: from `ridge` upward while that helps, or
-// downward.
-double BestRidge(const Moments& fitted, const Centred& centred, const Moments& held_out,
-                 double ridge) {
-  constexpr double kStep = 3.1622776601683795, kLeast = 1e-4, kMost = 1e2;
-  double most = -INFINITY, best = ridge;
-  const auto improves = [&](double candidate) {
-    const RepairResult result = SolveCentred(fitted, centred, candidate);
-    const double explained = Explained(held_out, result);
-    if (!(explained > most)) return false;
-    most = explained;
-    best = result.damping;
-    return true;
-  };
-  improves(ridge);
-  double up = ridge * kStep;
-  while (up <= kMost && improves(up)) up *= kStep;
-  if (up == ridge * kStep) {
-    for (double down = ridge / kStep; down >= kLeast && improves(down); down /= kStep) {
-    }
-  }
-  return best;
-}
-
 RepairResult SolveWithoutInputs(const Moments& moments, bool fit_bias) {
   if (fit_bias) return SolveBias(moments);
   return {at::zeros_like(moments.cross), at::zeros_like(moments.residual_sum), 0, 0};
@@ -159,27 +114,22 @@ RepairResult SolveLeastSquares(const Moments& moments, double ridge, bool fit_bi
   return SolveCentred(moments, Centre(moments, fit_bias), ridge);
 }
 
-RepairResult SolveByHeldOut(const Moments& fitted, const Moments& held_out, double ridge,
-                            bool fit_bias) {
-  RepairResult nothing = {at::zeros_like(fitted.cross), at::zeros_like(fitted.residual_sum), 0,
-                          INFINITY, 0};
+RepairResult SolveByHeldOut(const SplitMoments& moments, double ridge, bool fit_bias) {
+  const Moments& fitted = moments.fitted;
   RepairResult result;
   if (fitted.gram.size(0) == 0) {
     result = SolveWithoutInputs(fitted, fit_bias);
   } else {
-    const Centred centred = Centre(fitted, fit_bias);
-    const at::Tensor signs = Signs(fitted.cross.size(1), fitted.cross.options());
-    if (signs.defined()) {
-      const Centred projected = {centred.gram, at::mm(centred.cross, signs), centred.input_mean,
-                                 at::mv(signs.t(), centred.residual_mean)};
-      ridge = BestRidge(Project(fitted, signs), projected, Project(held_out, signs), ridge);
-    } else {
-      ridge = BestRidge(fitted, centred, held_out, ridge);
-    }
-    result = SolveCentred(fitted, centred, ridge);
+    const RidgeChoice choice = ChooseRidge(moments, ridge, fit_bias);
+    Moments target = choice.rival ? *moments.rival : fitted;
+    target.gram = fitted.gram;
+    result = SolveCentred(target, Centre(target, fit_bias), choice.ridge);
+    result.rival = choice.rival;
+    if (choice.rival) result.explained = Explained(fitted, result);
   }
-  result.held_out = Explained(held_out, result);
-  return result.held_out > 0 ? result : nothing;
+  result.held_out = Explained(moments.held_out, result);
+  if (result.held_out > 0) return result;
+  return {at::zeros_like(fitted.cross), at::zeros_like(fitted.residual_sum), 0, INFINITY, 0, false};
 }
 
 RepairResult SolveScales(const Moments& moments, const at::Tensor& weight, int64_t width,

@@ -25,17 +25,17 @@ struct RepairResult {
       0;  // share of the residual's energy that the repair explains on the calibration data
   double damping = 0;   // ridge that was used, as a multiple of the mean diagonal
   double held_out = 0;  // share explained on the held-out samples that chose the ridge
+  bool rival = false;   // fitted to the rival residual; what is explained is of the other
 };
 
 // All I * D weights: dW = (A + g mean(diag A) Id)^-1 C with centred moments A = X'X, C = X'R. The
 // ridge g is multiplied by 10 until the factorisation succeeds.
 RepairResult SolveLeastSquares(const Moments& moments, double ridge, bool fit_bias = true);
 
-// The same with the ridge that explains most of `held_out`: from `ridge` in steps of about three
-// upward while that helps, or downward. No change where nothing explains anything there. Of many
-// outputs, ridges are compared on 64 random combinations, which is a fraction of the work.
-RepairResult SolveByHeldOut(const Moments& fitted, const Moments& held_out, double ridge,
-                            bool fit_bias);
+// The same with the ridge that explains most of moments.held_out, from `ridge` in steps of about
+// three, and, where there is a rival residual whose fit explains more of it, fitted to that. No
+// change where nothing explains anything there.
+RepairResult SolveByHeldOut(const SplitMoments& moments, double ridge, bool fit_bias);
 
 // Share of the residual's energy that a repair takes away on these moments; below 0 if it adds.
 double Explained(const Moments& moments, const RepairResult& repair);

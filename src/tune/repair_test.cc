@@ -203,12 +203,12 @@ TEST(ByHeldOut, ChoosesTheRidgeOnOtherRows) {
     return MomentsOf(x, at::mm(x, truth) + RandomTensor({end - begin, 4}, &random) * 2);
   };
   const Moments fitted = moments(few, 0, 40), held_out = moments(many, 100, 400);
-  const RepairResult best = SolveByHeldOut(fitted, held_out, 1e-2, true);
+  const RepairResult best = SolveByHeldOut({fitted, held_out}, 1e-2, true);
   EXPECT_GT(best.damping, 1e-2);
   EXPECT_GE(Explained(held_out, best), Explained(held_out, SolveLeastSquares(fitted, 1e-2, true)));
   const Moments noise = MomentsOf(few.x, RandomTensor({40, 4}, &random));
   const Moments other = MomentsOf(many.x, RandomTensor({400, 4}, &random));
-  const RepairResult none = SolveByHeldOut(noise, other, 1e-4, true);
+  const RepairResult none = SolveByHeldOut({noise, other}, 1e-4, true);
   EXPECT_GE(Explained(other, none), 0);
   EXPECT_LT(none.weight_change.abs().max().item<double>(), 0.2);
 }
@@ -233,11 +233,52 @@ TEST(ByHeldOut, ChoosesAmongManyOutputsOnCombinations) {
       const RepairResult one = SolveLeastSquares(fitted, kStart * std::pow(10.0, step / 2.0), true);
       most = std::max(most, Explained(held_out, one));
     }
-    const RepairResult best = SolveByHeldOut(fitted, held_out, kStart, true);
+    const RepairResult best = SolveByHeldOut({fitted, held_out}, kStart, true);
     EXPECT_GE(best.held_out, 0.97 * most);
     EXPECT_NEAR(best.held_out, Explained(held_out, best), 1e-9);
     EXPECT_NEAR(best.explained, Explained(fitted, best), 1e-9);
   }
+}
+
+// Ridges are compared in float32: a channel of a million times the others' energy does not mislead.
+TEST(ByHeldOut, ComparesRidgesOfExtremeEnergies) {
+  constexpr double kStart = 1e-2;
+  const Fit few(300, 40, 8, 41), many(300, 40, 8, 42);
+  Random random(43);
+  const at::Tensor truth = RandomTensor({40, 8}, &random);
+  const auto moments = [&](const Fit& fit) {
+    at::Tensor x = fit.x.clone();
+    x.select(1, 3).mul_(1000);
+    return MomentsOf(x, at::mm(fit.x, truth) + RandomTensor({300, 8}, &random));
+  };
+  const SplitMoments both = {moments(few), moments(many)};
+  double most = 0;
+  for (int step = -3; step <= 8; ++step) {
+    const double ridge = kStart * std::pow(10.0, step / 2.0);
+    most = std::max(most, Explained(both.held_out, SolveLeastSquares(both.fitted, ridge, true)));
+  }
+  EXPECT_GE(SolveByHeldOut(both, kStart, true).held_out, most - 1e-4);
+}
+
+// A rival residual is fitted to where that explains more of the first one on held-out rows.
+TEST(ByHeldOut, TakesTheRivalThatExplainsMore) {
+  const Fit few(60, 30, 300, 51), many(400, 30, 300, 52);
+  Random random(53);
+  const at::Tensor truth = RandomTensor({30, 300}, &random) * 0.3;
+  const at::Tensor clean = at::mm(few.x, truth);
+  const at::Tensor noisy = clean + RandomTensor({60, 300}, &random) * 5;
+  const Moments held_out = MomentsOf(many.x, at::mm(many.x, truth));
+  const auto with = [&](const at::Tensor& first, const at::Tensor& rival) {
+    MomentSum sum;
+    sum.AddResidual(few.x, rival);
+    return SplitMoments{MomentsOf(few.x, first), held_out, sum.Take()};
+  };
+  const RepairResult clean_wins = SolveByHeldOut(with(noisy, clean), 0.03, true);
+  EXPECT_TRUE(clean_wins.rival);
+  EXPECT_GT(clean_wins.held_out, 0.9);
+  EXPECT_NEAR(clean_wins.held_out, Explained(held_out, clean_wins), 1e-9);
+  EXPECT_NEAR(clean_wins.explained, Explained(MomentsOf(few.x, noisy), clean_wins), 1e-9);
+  EXPECT_FALSE(SolveByHeldOut(with(clean, noisy), 0.03, true).rival);
 }
 
 }  // namespace

@@ -53,6 +53,7 @@ SplitMoments FitMoments(const Network& teacher, const Network& student, size_t i
   const bool fit_unpruned = rules.unpruned != nullptr && wanted->kind == UnitKind::kChannel;
   const Fetched unpruned = fit_unpruned ? Fetch(*rules.unpruned, index) : Fetched();
   SplitSums sums;
+  MomentSum rival;
   for (Streams& s : *streams) {
     const at::Tensor of_teacher = s.teacher.Get();
     const at::Tensor of_student = s.student.Get();
@@ -60,14 +61,18 @@ SplitMoments FitMoments(const Network& teacher, const Network& student, size_t i
     const at::Tensor& read_by_student = target == Target::kDense ? of_teacher : of_student;
     const at::Tensor branch = Branch(teacher, *wanted, read_by_dense, s.context);
     const at::Tensor inputs = UnitInputs(student, *present, read_by_student, s.context);
+    const at::Tensor given = Project(*present, inputs);
     at::Tensor residual =
         (fit_unpruned ? Branch(*rules.unpruned, *unpruned, read_by_dense, s.context) : branch) -
-        Project(*present, inputs);
+        given;
     if (target == Target::kDrift) residual = residual + (of_teacher - of_student);
     const auto rows = [&](const at::Tensor& x) {
       return rules.first_only ? x.select(1, 0) : RealRows(s.batch, x);
     };
     sums.Of(s).Add(rows(inputs), rows(residual));
+    if (rules.own_rival && !s.held_out)
+      rival.AddResidual(rows(inputs),
+                        rows(Branch(teacher, *wanted, of_student, s.context) - given));
     if (target != Target::kOwn) {
       s.teacher.Set(AddBranch(teacher, *wanted, of_teacher, branch));
     } else if (s.held_out) {  // what the end is compared with
@@ -76,22 +81,9 @@ SplitMoments FitMoments(const Network& teacher, const Network& student, size_t i
     }
     if (rules.keep_inputs && target != Target::kDense) s.inputs = inputs;
   }
-  return sums.Take();
-}
-
-SplitMoments OwnMoments(const Network& teacher, const Network& student, size_t index,
-                        const std::vector<Streams>& streams) {
-  const Fetched wanted = Fetch(teacher, index);
-  const Fetched present = Fetch(student, index);
-  SplitSums sums;
-  for (const Streams& s : streams) {
-    const at::Tensor hidden = s.student.Get();
-    const at::Tensor inputs = UnitInputs(student, *present, hidden, s.context);
-    const at::Tensor residual =
-        Branch(teacher, *wanted, hidden, s.context) - Project(*present, inputs);
-    sums.Of(s).Add(RealRows(s.batch, inputs), RealRows(s.batch, residual));
-  }
-  return sums.Take();
+  SplitMoments moments = sums.Take();
+  if (rules.own_rival) moments.rival = rival.Take();
+  return moments;
 }
 
 SplitMoments InputMoments(const Network& teacher, const Network& student, size_t index,

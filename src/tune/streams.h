@@ -37,11 +37,6 @@ struct Streams {
   at::Tensor inputs;  // (B, T, I) the student's unit inputs of the present sub-layer, or undefined
 };
 
-// Moments over the fitted samples, and over the held-out ones.
-struct SplitMoments {
-  Moments fitted, held_out;
-};
-
 // Both streams after the embedding, where there is room for them (calibrate/residual_stream.h).
 std::vector<Streams> StartStreams(const Network& teacher, const FitSamples& samples,
                                   int64_t batch_tokens);
@@ -50,6 +45,7 @@ struct FitRules {
   Target target = Target::kDrift;
   bool first_only = false;   // the first token of every sample alone is fitted
   bool keep_inputs = false;  // the student's unit inputs stay for Advance()
+  bool own_rival = false;    // the residual of Target::kOwn is gathered as a rival
   // f of a feed-forward sub-layer is this network's, where there is one; the teacher's stream moves
   // on with its own all the same (tune/published_tuning.h).
   const Network* unpruned = nullptr;
@@ -59,10 +55,6 @@ struct FitRules {
 // the target reads it.
 SplitMoments FitMoments(const Network& teacher, const Network& student, size_t index,
                         const FitRules& rules, std::vector<Streams>* streams);
-
-// The moments of a fit to Target::kOwn, beside one to another target: no stream moves on.
-SplitMoments OwnMoments(const Network& teacher, const Network& student, size_t index,
-                        const std::vector<Streams>& streams);
 
 // Moments of what the sub-layer's matrices read, z_S, and of z_T - z_S: for tune/align.h.
 SplitMoments InputMoments(const Network& teacher, const Network& student, size_t index,

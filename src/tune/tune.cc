@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
 
 #include "core/error.h"
 #include "load/mapped_tensor.h"
@@ -84,7 +83,7 @@ RepairResult Solve(const SplitMoments& moments, const at::Tensor& weight, const 
   const bool fit_bias = sub.out.bias.defined();
   record->repair = options.repair;
   if (options.repair == Repair::kLeastSquares && moments.held_out.tokens > 0) {
-    return SolveByHeldOut(moments.fitted, moments.held_out, options.ridge, fit_bias);
+    return SolveByHeldOut(moments, options.ridge, fit_bias);
   }
   if (options.repair == Repair::kLeastSquares &&
       TooFewTokens(moments.fitted.tokens, sub.units * sub.width, options)) {
@@ -159,42 +158,27 @@ void Align(size_t index, Repairing* repairing, TuneRecord* record) {
   const SplitMoments moments =
       InputMoments(repairing->teacher, repairing->student, index, repairing->streams);
   const bool fit_bias = ReadersHaveBias(repairing->model, spec);
-  const RepairResult alignment =
-      moments.held_out.tokens > 0
-          ? SolveByHeldOut(moments.fitted, moments.held_out, kRidge, fit_bias)
-          : SolveLeastSquares(moments.fitted, kRidge, fit_bias);
+  const RepairResult alignment = moments.held_out.tokens > 0
+                                     ? SolveByHeldOut(moments, kRidge, fit_bias)
+                                     : SolveLeastSquares(moments.fitted, kRidge, fit_bias);
   record->aligned = moments.held_out.tokens > 0 ? alignment.held_out : alignment.explained;
   repairing->Put(index, FoldAlignment(repairing->model, spec, alignment));
 }
 
-// The moments of the sub-layer's own target, where a fit to them may compete with one to the drift:
-// of few tokens the drift of all layers before may be more than can be learnt.
-std::optional<SplitMoments> Rival(size_t index, const Repairing& repairing) {
+// Whether a fit to the sub-layer's own target may compete with one to the drift: of few tokens the
+// drift of all layers before may be more than can be learnt.
+bool OwnCompetes(const SubLayerSpec& spec, const Repairing& repairing) {
   const TuneOptions& options = repairing.options;
-  const SubLayerSpec& spec = repairing.model.spec.sub_layers[index];
   if (options.published || options.repair != Repair::kLeastSquares ||
       options.target != Target::kDrift)
-    return {};
+    return false;
   int64_t tokens = 0;
   bool held_out = false;
   for (const Streams& s : repairing.streams) {
     held_out = held_out || s.held_out;
     if (!s.held_out) tokens += s.batch.real.numel();
   }
-  if (!held_out || !TooFewTokens(tokens, spec.units * spec.width, options)) return {};
-  return OwnMoments(repairing.teacher, repairing.student, index, repairing.streams);
-}
-
-// The rival's fit where it explains more of what the other was fitted to, on the held-out samples.
-RepairResult Better(const RepairResult& repair, const SplitMoments& moments,
-                    const SplitMoments& rival, bool fit_bias, const TuneOptions& options,
-                    TuneRecord* record) {
-  RepairResult other = SolveByHeldOut(rival.fitted, rival.held_out, options.ridge, fit_bias);
-  other.held_out = Explained(moments.held_out, other);
-  if (!(other.held_out > repair.held_out)) return repair;
-  other.explained = Explained(moments.fitted, other);
-  record->target = Target::kOwn;
-  return other;
+  return held_out && TooFewTokens(tokens, spec.units * spec.width, options);
 }
 
 void RepairOne(size_t index, Repairing* repairing) {
@@ -212,12 +196,12 @@ void RepairOne(size_t index, Repairing* repairing) {
   const int64_t input_bytes =
       tokens * spec.units * spec.width *
       static_cast<int64_t>(c10::elementSize(repairing->student.compute.dtype));
-  const std::optional<SplitMoments> rival = Rival(index, *repairing);
   const SplitMoments moments =
       FitMoments(repairing->teacher, repairing->student, index,
                  {.target = options.target,
                   .first_only = options.published && pooled && index + 1 == count,
                   .keep_inputs = input_bytes <= kKeptInputBytes,
+                  .own_rival = OwnCompetes(spec, *repairing),
                   .unpruned = options.unpruned},
                  &repairing->streams);
   const SubLayer& sub = repairing->student.sub_layers[index];
@@ -228,7 +212,7 @@ void RepairOne(size_t index, Repairing* repairing) {
   RepairResult repair = options.published ? SolvePublished(moments.fitted, weight, sub, index,
                                                            &repairing->stopped, &record)
                                           : Solve(moments, weight, sub, options, &record);
-  if (rival) repair = Better(repair, moments, *rival, sub.out.bias.defined(), options, &record);
+  if (repair.rival) record.target = Target::kOwn;
   record.explained = repair.explained;
   record.damping = repair.damping;
   if (moments.held_out.tokens > 0) {
