@@ -72,11 +72,11 @@ std::string AddEmbeddings(OnnxBuild* build, const Inputs& inputs) {
       rows(spec.word_embeddings, table(spec.word_embeddings), inputs.ids, "embeddings/word");
   const std::string position = rows(spec.position_embeddings, positions,
                                     AddPositions(build, inputs.ids), "embeddings/position");
-  std::string sum = graph.Node("Add", {word, position}, "embeddings/sum");
+  std::string sum = graph.Node("Sum", {word, position}, "embeddings/sum");
   if (!inputs.types.empty()) {
     const std::string type = rows(spec.token_type_embeddings, table(spec.token_type_embeddings),
                                   inputs.types, "embeddings/type");
-    sum = graph.Node("Add", {sum, type}, "embeddings/sum_of_three");
+    sum = graph.Node("Sum", {sum, type}, "embeddings/sum_of_three");
   }
   return AddNorm(build, spec.embedding_norm, sum, "embeddings/output");
 }

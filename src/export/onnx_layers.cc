@@ -108,16 +108,10 @@ std::string AddNorm(OnnxBuild* build, const std::string& norm, const std::string
 
 std::string AddResidual(OnnxBuild* build, const SubLayerSpec& sub, const std::string& branch,
                         const std::string& hidden, const std::string& output) {
-  const std::string bias = AddTensor(build, sub.output + ".bias");
-  if (build->style == OnnxStyle::kFused && !branch.empty()) {
-    return build->graph.FusedNode("SkipLayerNormalization",
-                                  {branch, hidden, AddTensor(build, sub.norm + ".weight"),
-                                   AddTensor(build, sub.norm + ".bias"), bias},
-                                  output, {Epsilon(*build)});
-  }
-  std::string sum = bias;
-  if (!branch.empty()) sum = build->graph.Node("Add", {branch, bias}, output + "/branch");
-  sum = build->graph.Node("Add", {sum, hidden}, output + "/sum");
+  std::string sum = AddTensor(build, sub.output + ".bias");
+  if (!branch.empty()) sum = build->graph.Node("Add", {branch, sum}, output + "/branch");
+  // Not Add: ONNX Runtime would make SkipLayerNormalization of it, see the header.
+  sum = build->graph.Node("Sum", {sum, hidden}, output + "/sum");
   return AddNorm(build, sub.norm, sum, output);
 }
 
