@@ -10,14 +10,50 @@ namespace {
 
 constexpr double kNanoseconds = 1e6;  // in a millisecond
 
+// Standard deviation of a median of normal times, from their 10th and 90th percentile.
+double NoiseOf(const Timing& timing) {
+  constexpr double kDeviations = 2.563, kOfMedian = 1.2533;
+  return (timing.high - timing.low) / kDeviations * kOfMedian /
+         std::sqrt(static_cast<double>(std::max<int64_t>(1, timing.repeats)));
+}
+
+// The line through the curve's widths above 0, where its departures from that are no more than
+// `noise`, the root of the mean square of what the times are uncertain by. Otherwise, or where the
+// line falls, as it is.
+LatencyCurve WithoutNoise(const LatencyCurve& curve, double noise) {
+  constexpr double kDeviations = 2;
+  const size_t count = curve.units.size();
+  if (count < 5) return curve;
+  double n = 0, x = 0, y = 0, xx = 0, xy = 0;
+  for (size_t k = 1; k < count; ++k) {
+    const auto units = static_cast<double>(curve.units[k]);
+    n += 1, x += units, y += curve.ms[k], xx += units * units, xy += units * curve.ms[k];
+  }
+  const double slope = (n * xy - x * y) / (n * xx - x * x);
+  const double start = (y - slope * x) / n;
+  LatencyCurve line = curve;
+  double departure = 0;
+  for (size_t k = 1; k < count; ++k) {
+    line.ms[k] = start + slope * static_cast<double>(curve.units[k]);
+    departure += (line.ms[k] - curve.ms[k]) * (line.ms[k] - curve.ms[k]);
+  }
+  const bool fits = std::sqrt(departure / (n - 2)) <= kDeviations * noise;
+  return fits && slope >= 0 && line.ms[1] >= 0 ? line : curve;
+}
+
 LatencyCurve FitCurve(const std::vector<int64_t>& units, const std::vector<Timing>& timings,
                       int64_t layers) {
   std::vector<double> ms;
-  for (const Timing& timing : timings) ms.push_back(timing.median);
+  double square = 0;
+  for (const Timing& timing : timings) {
+    ms.push_back(timing.median);
+    square += NoiseOf(timing) * NoiseOf(timing);
+  }
   ms = NonDecreasing(ms);
   LatencyCurve curve{units, {}};
   for (const double one : ms) curve.ms.push_back((one - ms.front()) / static_cast<double>(layers));
-  return curve;
+  const double noise = std::sqrt(square / static_cast<double>(timings.size()));
+  return WithoutNoise(curve, noise / static_cast<double>(layers));
 }
 
 double MedianSpread(const ProbeTimes& times) {

@@ -6,10 +6,12 @@
 //
 //   attention(h)    = (t(h, c/2) - t(0, c/2)) / N,   feed-forward(c) = (t(h/2, c) - t(h/2, 0)) / N,
 //
-// made non-decreasing (the least squares fit that never falls) and scaled so that all sub-layers
-// of the model and the time of the model without any unit add up to the time of the model. What
-// stays without any unit (embeddings, norms, head, dispatch) is the fixed part. Between widths the
-// curve is a line; below the narrowest it is flat, since a sub-layer costs something at all.
+// made non-decreasing (the least squares fit that never falls), a line where what departs from one
+// is within the noise of the measurement (a search would take every dent for a bargain), and scaled
+// so that all sub-layers of the model and the time of the model without any unit add up to the time
+// of the model. What stays without any unit (embeddings, norms, head, dispatch) is the fixed part.
+// Between widths the curve is a line; below the narrowest it is flat, since a sub-layer costs
+// something at all.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -62,6 +62,28 @@ TEST(LatencyTable, IsALineBetweenWidthsAndFlatBelowTheNarrowest) {
   EXPECT_EQ(LatencyAt(curve, 16), 4);
 }
 
+// Dents within the noise are smoothed, dents beyond it stay.
+TEST(LatencyTable, IsALineWhereDentsAreNoise) {
+  const Model model = Tiny();
+  const auto table = [&](double spread) {
+    ProbeTimes times = MeasureProbes(model, FakeStopwatch(3));
+    times.widths.channels = {0, 16, 32, 48, 64, 80};
+    times.channels.clear();
+    for (size_t k = 0; k < 6; ++k) {
+      const double ms = 10 + (k > 0 ? 1.0 : 0.0) + 2 * static_cast<double>(k) + (k == 3 ? -0.5 : 0);
+      times.channels.push_back({ms, ms - spread, ms + spread, 4});
+    }
+    return FitTable(model.spec, times).feed_forward;
+  };
+  const auto dent = [](const LatencyCurve& curve) {
+    return curve.ms[3] - (curve.ms[2] + curve.ms[4]) / 2;
+  };
+  EXPECT_NEAR(dent(table(2.0)) / table(2.0).ms.back(), 0, 1e-12);
+  EXPECT_LT(dent(table(0.1)) / table(0.1).ms.back(), -0.04);
+  EXPECT_EQ(table(2.0).ms.front(), 0);
+  EXPECT_GT(table(2.0).ms[1], 0.15 * table(2.0).ms.back());  // what any channel costs
+}
+
 TEST(LatencyTable, CostsNeverFallWhateverIsMeasured) {
   const Model model = Tiny();
   Random random(3);

@@ -30,9 +30,9 @@ void SweepChannels(const ObsOptions& options, ObsState* state, ObsCurve* curve) 
     const int64_t count = odd > 0 ? odd : options.block;
     // No number where rounding got the better of the sweep: such inputs leave, once, and the curve
     // tells by its losses.
-    const at::Tensor score = (state->weight.square().sum(1) / state->inverse.diagonal())
-                                 .nan_to_num()
-                                 .masked_fill(gone, kGone);
+    const at::Tensor energy = at::linalg_vector_norm(state->weight, 2, {1}).square();
+    const at::Tensor score =
+        (energy / state->inverse.diagonal()).nan_to_num().masked_fill(gone, kGone);
     const at::Tensor chosen = std::get<1>(score.topk(count, 0, /*largest=*/false, /*sorted=*/true));
     costs.push_back(RemoveInputs(chosen, state));
     removed.push_back(state->units.index_select(0, chosen));
