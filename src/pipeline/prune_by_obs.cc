@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "pipeline/contest.h"
 #include "pipeline/costs.h"
 #include "pipeline/curve.h"
@@ -23,54 +25,70 @@ std::vector<Plan> PlansOf(const std::vector<ObsPlan>& plans) {
   return result;
 }
 
+// The plan of --plan, in the bases that it needs.
+ObsPlans GivenPlan(const Model& model, const Network& dense, const FitSamples& samples,
+                   const PruneOptions& options, const Console& console, PruneReport* report) {
+  ObsPlans given;
+  given.plans = {{"plan", ReadPlan(options.plan), 0}};
+  const Plan& plan = given.plans[0].plan;
+  ValidatePlan(plan, UnitCounts(model.spec), options.plan.string());
+  ValidateHeads(plan, HeadShapes(model.spec), options.plan.string());
+  const StageClock clock(&report->seconds.score);
+  if (plan.narrows()) given.bases = BasesOfPlan(model, dense, samples, options, console);
+  return given;
+}
+
+// The plans of the budget, none where there is no budget, and those of the curve.
+ObsPlans SearchPlans(const Model& model, const Network& dense, const FitSamples& samples,
+                     const CostTable& table, const PruneOptions& options, const Console& console,
+                     PruneReport* report) {
+  ObsScores scores;
+  {
+    const StageClock clock(&report->seconds.score);
+    scores = MakeObsScores(model, dense, samples, options, console, report);
+  }
+  const StageClock clock(&report->seconds.search);
+  const SearchLimits limits = LimitsOf(model.spec, options);
+  if (!options.keep) {
+    report->curve = MakeCurve(model.spec, scores, table, options.curve, limits);
+    return {};
+  }
+  const auto search = [&](const CostTable& costs) {
+    return MakeObsPlans(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits,
+                        options);
+  };
+  const CostTable costs = CostsToSearchWith(
+      table, [&](const CostTable& tried) { return PlansOf(search(tried)); }, console, report);
+  report->curve = MakeCurve(model.spec, scores, costs, options.curve, limits);
+  std::vector<ObsPlan> plans = search(costs);
+  for (int64_t round = 1; round <= options.rounds && plans.front().name == "levels"; ++round) {
+    const Plan around = round == 1 ? plans.front().plan : plans.back().plan;
+    Remeasure(dense, samples.held_out, around, options, console, &scores);
+    plans.push_back(
+        PlanByLevels(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits));
+    plans.back().name = fmt::format("levels, round {}", round);
+  }
+  return {std::move(plans), scores.heads.bases};
+}
+
 }  // namespace
 
 std::optional<Model> PruneByObs(const Model& model, const Network& dense, const FitSamples& samples,
                                 const CostTable& table, const PruneOptions& options,
                                 const Console& console, PruneReport* report) {
-  std::vector<ObsPlan> plans;
-  std::vector<HeadBasis> bases;
-  if (!options.plan.empty()) {
-    plans = {{"plan", ReadPlan(options.plan), 0}};
-    ValidatePlan(plans[0].plan, UnitCounts(model.spec), options.plan.string());
-    ValidateHeads(plans[0].plan, HeadShapes(model.spec), options.plan.string());
-    const StageClock clock(&report->seconds.score);
-    if (plans[0].plan.narrows()) bases = BasesOfPlan(model, dense, samples, options, console);
-  } else {
-    ObsScores scores;
-    {
-      const StageClock clock(&report->seconds.score);
-      scores = MakeObsScores(model, dense, samples, options, console, report);
-    }
-    const StageClock clock(&report->seconds.search);
-    const SearchLimits limits = LimitsOf(model.spec, options);
-    report->curve = MakeCurve(model.spec, scores, table, options.curve, limits);
-    if (!options.keep) return {};
-    const auto search = [&](const CostTable& costs) {
-      return MakeObsPlans(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits,
-                          options);
-    };
-    const CostTable costs = CostsToSearchWith(
-        table, [&](const CostTable& tried) { return PlansOf(search(tried)); }, console, report);
-    plans = search(costs);
-    for (int64_t round = 1; round <= options.rounds && plans.front().name == "levels"; ++round) {
-      const Plan around = round == 1 ? plans.front().plan : plans.back().plan;
-      Remeasure(dense, samples.held_out, around, options, console, &scores);
-      plans.push_back(
-          PlanByLevels(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits));
-      plans.back().name = fmt::format("levels, round {}", round);
-    }
-    bases = scores.heads.bases;
-  }
+  const ObsPlans all = !options.plan.empty()
+                           ? GivenPlan(model, dense, samples, options, console, report)
+                           : SearchPlans(model, dense, samples, table, options, console, report);
+  if (all.plans.empty()) return {};
   const StageClock clock(&report->seconds.tune);
   const TuneOptions tune = RepairOptions(model, options);
   report->ridge = tune.ridge;
   if (tune.repair == Repair::kNone) {
-    report->plan = plans.front().plan;
-    return Shrink(InBasis(model, report->plan, bases), report->plan, dense.compute.memory);
+    report->plan = all.plans.front().plan;
+    return Shrink(InBasis(model, report->plan, all.bases), report->plan, dense.compute.memory);
   }
   const Repaired repaired =
-      RunContest(model, dense, samples, {plans, bases}, tune, options.align, console, report);
+      RunContest(model, dense, samples, all, tune, options.align, console, report);
   return WithRepair(repaired.shrunk, repaired.result, console, report);
 }
 
