@@ -5,8 +5,8 @@
 // Styles differ in the operators only. kFused uses those that ONNX Runtime adds (com.microsoft):
 // MultiHeadAttention, BiasGelu and FastGelu. Three that might be expected are left out.
 // quantize_dynamic of ONNX Runtime loses inputs of two without a word: EmbedLayerNormalization its
-// position ids, Attention its relative position bias. SkipLayerNormalization takes a processor seven
-// times as long as Sum and LayerNormalization do (BENCHMARKS.md).
+// position ids, Attention its relative position bias. SkipLayerNormalization takes a processor
+// seven times as long as Sum and LayerNormalization do (BENCHMARKS.md).
 #pragma once
 
 #include <string>
