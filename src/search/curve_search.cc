@@ -27,6 +27,7 @@ GlobalSearchResult SearchCurves(const ModelSpec& spec, const std::vector<at::Ten
   std::vector<std::vector<const UnitBlock*>> of_sub_layer(spec.sub_layers.size());
   for (const UnitBlock& block : blocks) of_sub_layer[block.sub_layer].push_back(&block);
   std::vector<Levels> table;
+  table.reserve(of_sub_layer.size());
   for (const auto& list : of_sub_layer) table.push_back(LevelsOf(list));
   const LevelChoice choice = ChooseLevels(table, limit - costs.fixed);
   if (choice.level.empty()) FailBudget(costs, limit, "no widths fit the budget");
