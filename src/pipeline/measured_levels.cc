@@ -41,8 +41,9 @@ std::vector<int64_t> MeasuredCounts(const ModelSpec& spec, const PruneOptions& o
   return counts;
 }
 
-Samples MeasuredSamples(const Samples& samples, bool language) {
+Samples MeasuredSamples(const Samples& samples, const ModelSpec& spec) {
   constexpr size_t kSamples = 128, kTexts = 2, kTextTokens = 512;
+  const bool language = spec.task == Task::kLanguageModel;
   Samples few;
   few.labelled = samples.labelled;
   for (const Sample& sample : samples.samples) {
@@ -79,9 +80,8 @@ void MeasureLevels(const Network& dense, const Samples& held_out, const Measured
   std::vector<std::vector<Replacement>> all = levels.refits;  // shares the tensors
   for (size_t i = 0; i < count; ++i)
     all[i].insert(all[i].end(), levels.narrow_keys[i].begin(), levels.narrow_keys[i].end());
-  const bool language = dense.spec.task == Task::kLanguageModel;
   const std::vector<std::vector<double>> measured =
-      MeasureReplacements(dense, MeasuredSamples(held_out, language), all, {}, console);
+      MeasureReplacements(dense, MeasuredSamples(held_out, dense.spec), all, {}, console);
   for (size_t i = 0; i < count; ++i) {
     const size_t refits = levels.refits[i].size();
     // One refit more than counts is the unchanged sub-layer.

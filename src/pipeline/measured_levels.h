@@ -32,7 +32,7 @@ std::vector<int64_t> MeasuredCounts(const ModelSpec& spec, const PruneOptions& o
 
 // What levels are measured on: the first of the samples, of a language model two stretches of text.
 // Each costs half a forward pass a level.
-Samples MeasuredSamples(const Samples& samples, bool language);
+Samples MeasuredSamples(const Samples& samples, const ModelSpec& spec);
 
 // Scales the curve to what the counts were measured to lose, nats: the geometric mean of their
 // ratios, those within the floor of noise left out. The whole drop is taken as measured. Gives the

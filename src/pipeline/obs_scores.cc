@@ -28,8 +28,7 @@ HeadParts PartsOf(const Model& model, const Network& dense, const PruneOptions& 
 
 std::vector<ReaderMoments> MomentsOfReaders(const Network& dense, const FitSamples& samples,
                                             const Console& console) {
-  const bool language = dense.spec.task == Task::kLanguageModel;
-  return GatherReaderMoments(dense, MeasuredSamples(samples.fitted, language), console);
+  return GatherReaderMoments(dense, MeasuredSamples(samples.fitted, dense.spec), console);
 }
 
 // What stays the same from sub-layer to sub-layer.

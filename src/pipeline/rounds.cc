@@ -73,9 +73,8 @@ void Remeasure(const Network& dense, const Samples& held_out, const Plan& plan,
     cuts.push_back(refits[0]);
     if (one.measured) own[i] = std::move(refits);
   }
-  const bool language = dense.spec.task == Task::kLanguageModel;
   const std::vector<std::vector<double>> measured =
-      MeasureReplacements(dense, MeasuredSamples(held_out, language), own, cuts, console);
+      MeasureReplacements(dense, MeasuredSamples(held_out, dense.spec), own, cuts, console);
   for (size_t i = 0; i < count; ++i) {
     if (!around[i].measured) continue;
     around[i].cut = measured[i][0];

@@ -27,6 +27,25 @@ struct SplitMoments {
   std::optional<Moments> rival = {};
 };
 
+// Moments about the means, so that a solve leaves the means to the bias; where that is not fitted,
+// as they are, with means of 0.
+struct Centred {
+  at::Tensor gram;           // (I, I); undefined where the moments have none
+  at::Tensor cross;          // (I, D)
+  at::Tensor input_mean;     // (I)
+  at::Tensor residual_mean;  // (D)
+};
+
+Centred Centre(const Moments& moments, bool fit_bias);
+
+// The change of the bias that goes with one of the weights, (I, D): (D), 0 if it is not fitted.
+at::Tensor BiasChange(const Centred& centred, const at::Tensor& weight_change);
+
+// How much of the residual's sum of squares a change of weights (I, D) and bias (D) takes away;
+// below 0 if it adds. In the moments' dtype, summed in float64.
+double ExplainedEnergy(const Moments& moments, const at::Tensor& weight_change,
+                       const at::Tensor& bias_change);
+
 // Gathers them batch by batch: products in float32 (inputs in bfloat16 multiply exactly), sums in
 // float64.
 class MomentSum {

@@ -13,24 +13,6 @@ namespace {
 
 constexpr double kLargestRidge = 1e6;
 
-// Moments about the means, so that the solve leaves the means to the bias.
-struct Centred {
-  at::Tensor gram;           // (I, I)
-  at::Tensor cross;          // (I, D)
-  at::Tensor input_mean;     // (I)
-  at::Tensor residual_mean;  // (D)
-};
-
-Centred Centre(const Moments& m, bool fit_bias) {
-  if (!fit_bias)
-    return {m.gram, m.cross, at::zeros_like(m.input_sum), at::zeros_like(m.residual_sum)};
-  const auto count = static_cast<double>(m.tokens);
-  const at::Tensor input_mean = m.input_sum / count;
-  const at::Tensor residual_mean = m.residual_sum / count;
-  return {m.gram - at::outer(m.input_sum, input_mean),
-          m.cross - at::outer(m.input_sum, residual_mean), input_mean, residual_mean};
-}
-
 // Solves (matrix + ridge * mean(diag) * Id) x = right, raising the ridge until the matrix is
 // positive definite.
 at::Tensor SolveDamped(const at::Tensor& matrix, const at::Tensor& right, double* ridge) {
@@ -45,11 +27,6 @@ at::Tensor SolveDamped(const at::Tensor& matrix, const at::Tensor& right, double
   }
   *ridge = INFINITY;  // nothing sensible: no change
   return at::zeros_like(right);
-}
-
-// The change of the bias that goes with one of the weights: 0 if it is not fitted.
-at::Tensor BiasChange(const Centred& c, const at::Tensor& weight_change) {
-  return c.residual_mean - at::mv(weight_change.t(), c.input_mean);
 }
 
 RepairResult Finish(const Moments& m, const Centred& c, const at::Tensor& weight_change,
@@ -90,18 +67,9 @@ RepairResult SolveWithoutInputs(const Moments& moments, bool fit_bias) {
 
 }  // namespace
 
-// With y = X dW + db the new residual is R - y.
 double Explained(const Moments& m, const RepairResult& repair) {
-  const at::Tensor& weight_change = repair.weight_change;
-  const at::Tensor& bias_change = repair.bias_change;
-  const auto count = static_cast<double>(m.tokens);
-  const double cross = (weight_change * m.cross).sum().item<double>() +
-                       at::dot(bias_change, m.residual_sum).item<double>();
-  const at::Tensor shift = at::mv(weight_change.t(), m.input_sum);  // (D) sum over tokens of X dW
-  const double square = (at::mm(m.gram, weight_change) * weight_change).sum().item<double>() +
-                        2 * at::dot(shift, bias_change).item<double>() +
-                        count * bias_change.square().sum().item<double>();
-  return m.residual_energy > 0 ? (2 * cross - square) / m.residual_energy : 0;
+  if (!(m.residual_energy > 0)) return 0;
+  return ExplainedEnergy(m, repair.weight_change, repair.bias_change) / m.residual_energy;
 }
 
 RepairResult SolveBias(const Moments& moments) {

@@ -69,10 +69,10 @@ SplitMoments FitMoments(const Network& teacher, const Network& student, size_t i
     const auto rows = [&](const at::Tensor& x) {
       return rules.first_only ? x.select(1, 0) : RealRows(s.batch, x);
     };
-    sums.Of(s).Add(rows(inputs), rows(residual));
+    const at::Tensor x = rows(inputs);
+    sums.Of(s).Add(x, rows(residual));
     if (rules.own_rival && !s.held_out)
-      rival.AddResidual(rows(inputs),
-                        rows(Branch(teacher, *wanted, of_student, s.context) - given));
+      rival.AddResidual(x, rows(Branch(teacher, *wanted, of_student, s.context) - given));
     if (target != Target::kOwn) {
       s.teacher.Set(AddBranch(teacher, *wanted, of_teacher, branch));
     } else if (s.held_out) {  // what the end is compared with
