@@ -173,7 +173,8 @@ void AddSearch(CLI::App* sub, PruneOptions* options) {
 void AddObs(CLI::App* sub, PruneOptions* options) {
   PruneOptions& o = *options;
   sub->add_option("--allocation", o.allocation,
-                  "obs: how widths are chosen: levels, fisher, or best of both")
+                  "obs: how widths are chosen: levels, fisher, or best of both and, for a "
+                  "latency, of levels by MACs")
       ->check(CLI::IsMember({"best", "levels", "fisher", "fisher-units"}))
       ->capture_default_str();
   sub->add_option("--align", o.align, "obs: align what sub-layers read: yes, no, or best of both")

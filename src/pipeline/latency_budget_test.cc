@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "latency/latency_testing.h"
 #include "pipeline/pipeline_testing.h"
 #include "pipeline/prune.h"
@@ -44,7 +46,7 @@ TEST_F(LatencyBudgetTest, EveryMethodMeetsIt) {
 TEST_F(LatencyBudgetTest, ChannelsComeInWidthsThatAreFast) {
   for (const std::string method : {"obs", "fisher"}) {
     const PruneReport report = Prune(Options(method, 0.6), kQuiet);
-    for (const size_t i : {1, 3}) EXPECT_EQ(report.plan.kept[i].size() % 16, 0U);
+    for (const size_t i : {1U, 3U}) EXPECT_EQ(report.plan.kept[i].size() % 16, 0U);
   }
 }
 
@@ -54,7 +56,7 @@ TEST_F(LatencyBudgetTest, PlansThatWereRunCorrectTheTable) {
     SCOPED_TRACE(method);
     PruneOptions options = Options(method, 0.7);
     options.latency.stopwatch = [](const std::vector<Model>& models) {
-      return FakeStopwatch(2, models.size() <= 3 ? kWhole : 0, 0.3)(models);  // the probes are more
+      return FakeStopwatch(2, models.size() <= 4 ? kWhole : 0, 0.3)(models);  // the probes are more
     };
     const PruneReport report = Prune(options, kQuiet);
     const std::vector<LatencyRound>& rounds = report.latency->rounds;
@@ -63,6 +65,77 @@ TEST_F(LatencyBudgetTest, PlansThatWereRunCorrectTheTable) {
     EXPECT_LE(report.latency->result->share(), 0.7 + 1e-6);
     EXPECT_GT(report.latency->result->predicted_ms, report.latency->result->table_ms);
   }
+}
+
+// Heads take so long that the table's plan keeps others than that of the MACs.
+Stopwatch SlowHeads() {
+  return [](const std::vector<Model>& models) {
+    std::vector<Timing> timings;
+    for (const Model& model : models) {
+      double ms = 2;
+      for (const SubLayerSpec& sub : model.spec.sub_layers)
+        ms += (sub.kind == UnitKind::kHead ? 4 : 0.02) * static_cast<double>(sub.units);
+      timings.push_back({ms, ms, ms, 7});
+    }
+    return timings;
+  };
+}
+
+std::vector<std::string> PlanNames(const PruneReport& report) {
+  std::vector<std::string> names;
+  for (const Trial& trial : report.trials) names.push_back(trial.plan);
+  return names;
+}
+
+// How many different plans were run.
+size_t PlansRun(const PruneReport& report) {
+  std::vector<Plan> plans;
+  for (const LatencyRound& round : report.latency->rounds) {
+    if (std::find(plans.begin(), plans.end(), round.plan) == plans.end())
+      plans.push_back(round.plan);
+  }
+  return plans.size();
+}
+
+TEST_F(LatencyBudgetTest, ThePlanByMacsCompetesInTheSameTime) {
+  PruneOptions options = Options("obs", 0.5);
+  options.latency.stopwatch = SlowHeads();
+  const PruneReport report = Prune(options, kQuiet);
+  const std::vector<std::string> names = PlanNames(report);
+  ASSERT_GE(names.size(), 2U);
+  EXPECT_EQ(names.front(), "levels");
+  EXPECT_EQ(std::count(names.begin(), names.end(), "levels at MACs"), 1);
+  for (const Trial& trial : report.trials) {
+    for (const Trial& other : report.trials)
+      EXPECT_TRUE(!trial.chosen || trial.divergence.mean() <= other.divergence.mean());
+  }
+  const LatencyBudget& latency = *report.latency;
+  EXPECT_EQ(PlansRun(report), names.size());  // the table is right, so that plans stay the same
+  for (const LatencyRound& round : latency.rounds)
+    EXPECT_LE(round.predicted_ms, 0.5 * latency.table.dense_ms);
+}
+
+TEST_F(LatencyBudgetTest, ThePlanByMacsIsNotRunWhereNothingCompetes) {
+  PruneOptions options = Options("obs", 0.5);
+  options.latency.stopwatch = SlowHeads();
+  const size_t all = PlansRun(Prune(options, kQuiet));
+  PruneOptions no_repair = options;
+  no_repair.repair = "none";
+  EXPECT_EQ(PlansRun(Prune(no_repair, kQuiet)), all - 1);
+  PruneOptions levels = options;
+  levels.allocation = "levels";
+  const PruneReport report = Prune(levels, kQuiet);
+  EXPECT_TRUE(report.trials.empty());
+  EXPECT_EQ(PlansRun(report), 1U);
+}
+
+// At keep 1 both are the whole model.
+TEST_F(LatencyBudgetTest, ThePlanByMacsIsNotTriedTwice) {
+  PruneOptions options = Options("obs", 1);
+  const PruneReport report = Prune(options, kQuiet);
+  const std::vector<std::string> names = PlanNames(report);
+  EXPECT_EQ(std::count(names.begin(), names.end(), "levels at MACs"), 0);
+  EXPECT_EQ(report.plan, FullPlan(report.units));
 }
 
 TEST_F(LatencyBudgetTest, AKeptTableIsNotMeasuredAgain) {

@@ -1,5 +1,7 @@
 #include "pipeline/obs_plans.h"
 
+#include <algorithm>
+
 #include "pipeline/select.h"
 #include "search/even_search.h"
 #include "search/global_search.h"
@@ -36,6 +38,18 @@ std::vector<Levels> LevelTable(const ModelSpec& spec, const ObsScores& scores,
   return table;
 }
 
+ObsPlan PlanOf(const std::string& name, const ObsScores& scores, const std::vector<Levels>& table,
+               const LevelChoice& choice) {
+  ObsPlan result{name, {}, choice.loss};
+  for (size_t i = 0; i < table.size(); ++i) {
+    const Level& level = table[i][choice.level[i]];
+    result.plan.kept.push_back(KeptUnits(scores.curves[i], level.units));
+    if (!scores.heads.bases.empty()) result.plan.heads.push_back(level.shape);
+  }
+  if (!result.plan.narrows()) result.plan.heads.clear();
+  return result;
+}
+
 // The curves' own units at another plan's counts.
 ObsPlan AtCounts(const std::string& name, const Plan& counts, const ObsScores& scores) {
   ObsPlan result{name, {}, 0};
@@ -54,13 +68,7 @@ ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostT
   const std::vector<Levels> table = LevelTable(spec, scores, costs, limits);
   const LevelChoice choice = ChooseLevels(table, limit - costs.fixed);
   if (choice.level.empty()) FailBudget(costs, limit, "no widths fit the budget");
-  ObsPlan result{"levels", {}, choice.loss};
-  for (size_t i = 0; i < table.size(); ++i) {
-    const Level& level = table[i][choice.level[i]];
-    result.plan.kept.push_back(KeptUnits(scores.curves[i], level.units));
-    if (!scores.heads.bases.empty()) result.plan.heads.push_back(level.shape);
-  }
-  if (!result.plan.narrows()) result.plan.heads.clear();
+  ObsPlan result = PlanOf("levels", scores, table, choice);
   if (costs.Of(result.plan) == costs.fixed) FailBudget(costs, limit, "no unit fits the budget");
   return result;
 }
@@ -93,6 +101,25 @@ std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores
     if (options.allocation == "fisher-units") plans.back().plan = global.plan;
   }
   return plans;
+}
+
+void AddPlanAtMacs(const ModelSpec& spec, const ObsScores& scores, const CostTable& macs,
+                   const CostTable& costs, int64_t limit, const SearchLimits& limits,
+                   std::vector<ObsPlan>* plans) {
+  const std::vector<Levels> table = LevelTable(spec, scores, macs, limits);
+  const LevelChoice choice = LargestChoice(table, [&](const LevelChoice& tried) {
+    int64_t cost = costs.fixed;
+    for (size_t i = 0; i < table.size(); ++i) {
+      const Level& level = table[i][tried.level[i]];
+      cost += costs.OfSubLayer(i, level.units, level.shape);
+    }
+    return cost <= limit;
+  });
+  if (choice.level.empty()) return;
+  ObsPlan found = PlanOf("levels at MACs", scores, table, choice);
+  const bool known = std::any_of(plans->begin(), plans->end(),
+                                 [&](const ObsPlan& other) { return other.plan == found.plan; });
+  if (!known && costs.Of(found.plan) > costs.fixed) plans->push_back(std::move(found));
 }
 
 }  // namespace coppice

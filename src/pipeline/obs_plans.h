@@ -1,5 +1,8 @@
 // The plans of the default method that compete for one budget: the knapsack over the widths'
-// losses, and Fisher's counts with the units of the curves.
+// losses, and Fisher's counts with the units of the curves. Of a latency also the knapsack with
+// MACs as costs, at the largest share of them that is predicted to be in time: where times are
+// nearly proportional to MACs, a table's errors can cost more than its knowledge gains, and
+// held-out samples tell.
 #pragma once
 
 #include <string>
@@ -15,7 +18,7 @@ namespace coppice {
 
 // A plan that competes.
 struct ObsPlan {
-  std::string name;  // "levels", "whole heads" or "fisher"
+  std::string name;  // "levels", "whole heads", "fisher" or "levels at MACs"
   Plan plan;
   double loss = 0;  // predicted, nats
 };
@@ -35,5 +38,12 @@ ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostT
 std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,
                                   const CostTable& costs, int64_t limit, const SearchLimits& limits,
                                   const PruneOptions& options);
+
+// Adds "levels at MACs": the knapsack with `macs` as costs, at the largest share of them whose plan
+// costs `limit` at most by `costs`. Adds nothing where no share does that keeps a unit, or where
+// the plan is among `plans` already.
+void AddPlanAtMacs(const ModelSpec& spec, const ObsScores& scores, const CostTable& macs,
+                   const CostTable& costs, int64_t limit, const SearchLimits& limits,
+                   std::vector<ObsPlan>* plans);
 
 }  // namespace coppice

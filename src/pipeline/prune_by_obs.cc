@@ -38,6 +38,16 @@ ObsPlans GivenPlan(const Model& model, const Network& dense, const FitSamples& s
   return given;
 }
 
+// The costs of a further plan, where a latency's plans compete on held-out samples.
+std::optional<CostTable> MacsToSearchWith(const Model& model, const FitSamples& samples,
+                                          const PruneOptions& options, double tokens) {
+  const bool one_plan = options.uniform || options.allocation != "best" ||
+                        samples.held_out.samples.empty() ||
+                        RepairOptions(model, options).repair == Repair::kNone;
+  if (options.budget != CostKind::kLatency || one_plan) return {};
+  return MakeCostTable(model, CostKind::kMacs, CostScope::kBlocks, tokens);
+}
+
 // The plans of the budget, none where there is no budget, and those of the curve.
 ObsPlans SearchPlans(const Model& model, const Network& dense, const FitSamples& samples,
                      const CostTable& table, const PruneOptions& options, const Console& console,
@@ -53,9 +63,12 @@ ObsPlans SearchPlans(const Model& model, const Network& dense, const FitSamples&
     report->curve = MakeCurve(model.spec, scores, table, options.curve, limits);
     return {};
   }
-  const auto search = [&](const CostTable& costs) {
-    return MakeObsPlans(model.spec, scores, costs, BudgetLimit(costs, *options.keep), limits,
-                        options);
+  const std::optional<CostTable> macs = MacsToSearchWith(model, samples, options, report->tokens);
+  const auto search = [&](const CostTable& tried) {
+    const int64_t limit = BudgetLimit(tried, *options.keep);
+    std::vector<ObsPlan> found = MakeObsPlans(model.spec, scores, tried, limit, limits, options);
+    if (macs) AddPlanAtMacs(model.spec, scores, *macs, tried, limit, limits, &found);
+    return found;
   };
   const CostTable costs = CostsToSearchWith(
       table, [&](const CostTable& tried) { return PlansOf(search(tried)); }, console, report);

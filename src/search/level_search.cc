@@ -57,6 +57,42 @@ void Fill(const std::vector<Levels>& table, int64_t limit, LevelChoice* choice) 
   }
 }
 
+// The programme for every limit up to one.
+struct Solved {
+  int64_t bin = 1;
+  std::vector<Row> rows;  // of each sub-layer
+};
+
+Solved Solve(const std::vector<Levels>& table, int64_t limit) {
+  Solved solved;
+  solved.bin = std::max<int64_t>(1, (limit + kBins - 1) / kBins);
+  std::vector<double> best(static_cast<size_t>(limit / solved.bin + 1), 0);
+  for (const Levels& levels : table) {
+    Check(!levels.empty() && levels.size() <= std::numeric_limits<uint16_t>::max(),
+          "a bad level table");
+    solved.rows.push_back(NextRow(best, levels, solved.bin));
+    best = solved.rows.back().best;
+  }
+  return solved;
+}
+
+LevelChoice ChoiceAt(const std::vector<Levels>& table, const Solved& solved, int64_t limit) {
+  LevelChoice choice;
+  auto b = static_cast<size_t>(limit / solved.bin);
+  if (!table.empty() && solved.rows.back().best[b] == kNever) return choice;
+  choice.level.resize(table.size());
+  for (size_t i = table.size(); i-- > 0;) {
+    const size_t k = solved.rows[i].level[b];
+    const Level& level = table[i][k];
+    choice.level[i] = k;
+    choice.loss += level.loss;
+    choice.cost += level.cost;
+    b -= static_cast<size_t>((level.cost + solved.bin - 1) / solved.bin);
+  }
+  Fill(table, limit, &choice);
+  return choice;
+}
+
 }  // namespace
 
 Levels InOrder(Levels levels) {
@@ -72,30 +108,20 @@ Levels InOrder(Levels levels) {
 }
 
 LevelChoice ChooseLevels(const std::vector<Levels>& table, int64_t limit) {
-  LevelChoice choice;
-  if (limit < 0) return choice;
-  const int64_t bin = std::max<int64_t>(1, (limit + kBins - 1) / kBins);
-  std::vector<Row> rows;
-  std::vector<double> best(static_cast<size_t>(limit / bin + 1), 0);
-  for (const Levels& levels : table) {
-    Check(!levels.empty() && levels.size() <= std::numeric_limits<uint16_t>::max(),
-          "a bad level table");
-    rows.push_back(NextRow(best, levels, bin));
-    best = rows.back().best;
+  if (limit < 0) return {};
+  return ChoiceAt(table, Solve(table, limit), limit);
+}
+
+LevelChoice LargestChoice(const std::vector<Levels>& table,
+                          const std::function<bool(const LevelChoice&)>& accepted) {
+  int64_t everything = 0;
+  for (const Levels& levels : table) everything += levels.empty() ? 0 : levels.back().cost;
+  const Solved solved = Solve(table, everything);
+  for (int64_t limit = everything; limit >= 0; limit -= solved.bin) {
+    LevelChoice choice = ChoiceAt(table, solved, limit);
+    if (choice.level.empty() || accepted(choice)) return choice;
   }
-  if (best.back() == kNever) return choice;
-  choice.level.resize(table.size());
-  size_t b = best.size() - 1;
-  for (size_t i = table.size(); i-- > 0;) {
-    const size_t k = rows[i].level[b];
-    const Level& level = table[i][k];
-    choice.level[i] = k;
-    choice.loss += level.loss;
-    choice.cost += level.cost;
-    b -= static_cast<size_t>((level.cost + bin - 1) / bin);
-  }
-  Fill(table, limit, &choice);
-  return choice;
+  return {};
 }
 
 }  // namespace coppice

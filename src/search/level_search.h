@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "core/plan.h"
@@ -35,5 +36,10 @@ struct LevelChoice {
 // spent afterwards, where it lowers the loss most. Nothing is chosen (no levels) when not even the
 // cheapest fit.
 LevelChoice ChooseLevels(const std::vector<Levels>& table, int64_t limit);
+
+// The same at the largest limit whose choice is accepted, of those from the cost of everything
+// down, a 20000th of it apart. All come from one table. Nothing is chosen where none is accepted.
+LevelChoice LargestChoice(const std::vector<Levels>& table,
+                          const std::function<bool(const LevelChoice&)>& accepted);
 
 }  // namespace coppice

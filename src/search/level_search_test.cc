@@ -65,6 +65,28 @@ TEST(LevelSearch, FindsTheLeastLossOfAll) {
   }
 }
 
+TEST(LevelSearch, FindsTheLargestLimitThatIsAccepted) {
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const std::vector<Levels> table = RandomTable(seed, 5);
+    int64_t limit = 0;
+    for (const Levels& levels : table) limit += levels.back().cost;
+    // Levels of another cost, which does not grow in step.
+    const auto accepted = [&](const LevelChoice& choice) {
+      size_t sum = 0;
+      for (size_t i = 0; i < choice.level.size(); ++i) sum += (i + 1) * choice.level[i];
+      return sum <= 25;
+    };
+    LevelChoice expected = ChooseLevels(table, limit);
+    EXPECT_FALSE(accepted(expected));
+    while (!accepted(expected)) expected = ChooseLevels(table, --limit);
+    EXPECT_EQ(LargestChoice(table, accepted).level, expected.level) << seed;
+    const auto all = [](const LevelChoice&) { return true; };
+    EXPECT_EQ(LargestChoice(table, all).loss, 0);
+    const auto none = [](const LevelChoice&) { return false; };
+    EXPECT_TRUE(LargestChoice(table, none).level.empty());
+  }
+}
+
 TEST(LevelSearch, NeverExceedsALargeBudgetAndSpendsWhatRoundingLeaves) {
   std::vector<Levels> table(40);
   int64_t dense = 0;
