@@ -17,10 +17,11 @@ if(NOT Torch_DIR)
   endforeach()
 endif()
 find_package(Torch REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)  # at::parallel_for is a plain loop in sources compiled without it
 
 # TORCH_LIBRARIES carries include folders that are not marked SYSTEM; wrap them once so that our warnings stay ours.
 add_library(coppice_torch INTERFACE)
-target_link_libraries(coppice_torch INTERFACE ${TORCH_LIBRARIES})
+target_link_libraries(coppice_torch INTERFACE ${TORCH_LIBRARIES} OpenMP::OpenMP_CXX)
 target_include_directories(coppice_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
 string(REPLACE " " ";" torch_flags "${TORCH_CXX_FLAGS}")
 target_compile_options(coppice_torch INTERFACE ${torch_flags})

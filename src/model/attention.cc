@@ -13,14 +13,19 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-at::Tensor AttentionBias(const SubLayer& sub, const AttentionContext& context) {
-  if (!sub.relative_bias.defined()) return context.padding;
+// Contiguous: LibTorch's fused kernels on a GPU take no other.
+at::Tensor AttentionBias(const SubLayer& sub, const AttentionContext& context,
+                         at::ScalarType dtype) {
+  const at::Tensor padding = context.padding.defined() ? context.padding.to(dtype) : at::Tensor();
+  if (!sub.relative_bias.defined()) return padding;
   const int64_t tokens = context.buckets.size(0);
-  at::Tensor bias = sub.relative_bias.index_select(0, context.buckets.flatten())
-                        .view({tokens, tokens, sub.units})
-                        .permute({2, 0, 1})
-                        .unsqueeze(0);  // (1, H, T, T)
-  return context.padding.defined() ? bias + context.padding : bias;
+  const at::Tensor bias = sub.relative_bias.to(dtype)
+                              .index_select(0, context.buckets.flatten())
+                              .view({tokens, tokens, sub.units})
+                              .permute({2, 0, 1})
+                              .contiguous()
+                              .unsqueeze(0);  // (1, H, T, T)
+  return padding.defined() ? bias + padding : bias;
 }
 
 // Written-out attention of (B, G, R * T, K) queries, whose R heads share a group's keys. On the CPU
@@ -172,7 +177,8 @@ at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const Attention
     value = Append(value, cache->tokens, &cache->value);
     cache->tokens += tokens;
   }
-  const at::Tensor mixed = Mix(query, key, value, AttentionBias(sub, context), sub.scale,
+  const at::ScalarType bias = hidden.is_cuda() ? hidden.scalar_type() : at::kFloat;
+  const at::Tensor mixed = Mix(query, key, value, AttentionBias(sub, context, bias), sub.scale,
                                context.causal);  // (B, G, R, T, F)
   return mixed.permute({0, 3, 1, 2, 4}).reshape({rows, tokens, sub.units * sub.width});
 }

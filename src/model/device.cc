@@ -11,14 +11,6 @@
 namespace coppice {
 namespace {
 
-bool ProcessorMultipliesBfloat16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") != 0;
-#else
-  return false;
-#endif
-}
-
 at::Device ParseDevice(const std::string& name) {
   const int64_t gpus =
       at::hasCUDA() ? static_cast<int64_t>(at::detail::getCUDAHooks().deviceCount()) : 0;
@@ -42,9 +34,20 @@ at::Device ParseDevice(const std::string& name) {
 
 }  // namespace
 
+bool ProcessorMultipliesBfloat16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
 Compute ChooseCompute(const std::string& device, const std::string& dtype, Purpose purpose) {
   Compute compute;
   compute.device = ParseDevice(device);
+  // It makes a plan for every shape of a batch, which takes longer than all else; the other fused
+  // kernels are about as fast.
+  at::globalContext().setSDPUseCuDNN(false);
   if (dtype == "float32") {
     compute.dtype = at::kFloat;
   } else if (dtype == "bfloat16") {
@@ -63,6 +66,11 @@ Compute ChooseCompute(const std::string& device, const std::string& dtype, Purpo
 
 void UseThreads(int threads) {
   if (threads > 0) at::set_num_threads(threads);
+}
+
+void ReleaseKeptMemory(const Compute& compute) {
+  if (compute.device.is_cpu()) return;
+  c10::getDeviceAllocator(compute.device.type())->emptyCache();
 }
 
 int64_t PeakDeviceBytes(const Compute& compute) {

@@ -16,6 +16,13 @@ enum class Purpose { kMeasure, kCalibrate };
 // kUsage for an unknown name, kEnvironment for a device that is not there.
 Compute ChooseCompute(const std::string& device, const std::string& dtype, Purpose purpose);
 
+// Whether it does so in hardware.
+bool ProcessorMultipliesBfloat16();
+
+// Gives back what is kept of a device's memory for further tensors: between stages whose tensors
+// have other sizes.
+void ReleaseKeptMemory(const Compute& compute);
+
 // 0: as many as the machine has for this process.
 void UseThreads(int threads);
 

@@ -1,34 +1,19 @@
 #include "model/gram.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Context.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "model/tile_products.h"
+
 namespace coppice {
 namespace {
 
-constexpr int64_t kRows = 1024;     // of one product on the CPU
+// Of one product. On the CPU one shape has one kernel; a GPU's tensor cores cut what they add, so
+// that errors grow with the rows (bench/gram_accuracy).
+constexpr int64_t kRows = kTileRows;
 constexpr int64_t kStretch = 4096;  // rows summed in float32
-
-// Lets oneDNN read float32 operands as bfloat16 while alive. Only for operands that are bfloat16
-// already: their products are exact, and sums are float32. A GPU's TF32 units hold such operands
-// too, but with their sums all twelve sweeps of mpnet-squad's curvature broke down, and none
-// without.
-class ExactBfloat16Products {
- public:
-  ExactBfloat16Products() { Set(at::Float32Precision::BF16); }
-  ExactBfloat16Products(const ExactBfloat16Products&) = delete;
-  ExactBfloat16Products& operator=(const ExactBfloat16Products&) = delete;
-  ~ExactBfloat16Products() { Set(at::Float32Precision::NONE); }
-
- private:
-  static void Set(at::Float32Precision precision) {
-    at::globalContext().setFloat32Precision(at::Float32Backend::MKLDNN, at::Float32Op::MATMUL,
-                                            precision);
-  }
-};
 
 // Columns of a block of a symmetric product.
 int64_t BlockWidth(int64_t inputs) {
@@ -36,13 +21,47 @@ int64_t BlockWidth(int64_t inputs) {
   return std::max(kLeast, (inputs + kBlocks - 1) / kBlocks);
 }
 
-// sum += x'x in the blocks on and above the diagonal, about 7 / 12 of the work.
+// sum += left'right of bfloat16 on a GPU, kRows rows a product and several products a launch.
+void AddOnGpu(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) {
+  constexpr int64_t kNumbers = int64_t{1} << 26;  // of products that are there at one time
+  const int64_t rows = left.size(0);
+  const int64_t most =
+      std::clamp<int64_t>(kNumbers / (left.size(1) * right.size(1)), 1, rows / kRows + 1);
+  for (int64_t begin = 0; begin < rows;) {
+    const int64_t count = std::min(most, (rows - begin) / kRows);
+    const int64_t end = count > 0 ? begin + count * kRows : rows;
+    const at::Tensor x = left.slice(0, begin, end), y = right.slice(0, begin, end);
+    if (count > 1) {
+      const at::Tensor parts = at::bmm(x.unflatten(0, {count, kRows}).transpose(1, 2),
+                                       y.unflatten(0, {count, kRows}), at::kFloat);
+      sum->add_(parts.sum(0));
+    } else {
+      sum->add_(at::mm(x.t(), y, at::kFloat));
+    }
+    begin = end;
+  }
+}
+
+// sum += left'right. bfloat16: on a GPU alone.
+void AddProduct(const at::Tensor& left, const at::Tensor& right, at::Tensor sum) {
+  if (left.scalar_type() == at::kBFloat16) {
+    AddOnGpu(left, right, &sum);
+  } else {
+    sum.addmm_(left.t(), right);
+  }
+}
+
+// sum += x'x in the blocks on and above the diagonal, about 7 / 12 of the work. A GPU computes a
+// small matrix in the time of a launch.
 void AddGram(const at::Tensor& x, at::Tensor* sum) {
+  constexpr int64_t kSmallOnGpu = 4096;
   const int64_t inputs = x.size(1);
-  const int64_t width = BlockWidth(inputs);
+  const bool whole = x.is_cuda() && inputs <= kSmallOnGpu;
+  const int64_t width = whole ? inputs : BlockWidth(inputs);
   for (int64_t begin = 0; begin < inputs; begin += width) {
     const int64_t end = std::min(begin + width, inputs);
-    sum->slice(0, begin, end).slice(1, begin).addmm_(x.slice(1, begin, end).t(), x.slice(1, begin));
+    AddProduct(x.slice(1, begin, end), x.slice(1, begin),
+               sum->slice(0, begin, end).slice(1, begin));
   }
 }
 
@@ -52,6 +71,8 @@ void Mirror_(at::Tensor* sum) {
   const int64_t width = BlockWidth(inputs);
   for (int64_t begin = 0; begin < inputs; begin += width) {
     const int64_t end = std::min(begin + width, inputs);
+    const at::Tensor within = sum->slice(0, begin, end).slice(1, begin, end);
+    within.copy_(within.triu() + within.triu(1).t());
     const at::Tensor above = sum->slice(0, begin, end).slice(1, end);
     sum->slice(0, end).slice(1, begin, end).copy_(above.t());
   }
@@ -63,52 +84,50 @@ at::Tensor Joined(const std::vector<at::Tensor>& rows) {
 
 }  // namespace
 
-at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin) {
-  at::Tensor sum = at::zeros({values.size(1), values.size(1)}, values.options());
-  if (origin != at::kBFloat16 || !values.is_cpu()) {
-    AddGram(values, &sum);
-  } else {
-    const ExactBfloat16Products guard;
-    AddGram(values, &sum);
-  }
-  Mirror_(&sum);
-  return sum;
+void ProductSum::Start(const at::Tensor& left, const at::Tensor& right) {
+  symmetric_ = left.is_same(right);
+  const int64_t inputs = left.size(1), outputs = right.size(1);
+  tiles_ = left.is_cpu() && left.scalar_type() == at::kBFloat16 && HasTileProducts();
+  stretch_ = tiles_ ? ZeroTiles(inputs, outputs)
+                    : at::zeros({inputs, outputs}, left.options().dtype(at::kFloat));
+  total_ = at::zeros({inputs, outputs}, left.options().dtype(at::kDouble));
 }
 
-// sum += left'right.
 void ProductSum::AddRows(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) const {
-  const auto add = [&](const at::Tensor& part) {
-    if (symmetric_) {
-      AddGram(left, sum);
-    } else {
-      sum->addmm_(left.t(), part);
-    }
-  };
-  if (origin_ != at::kBFloat16 || !left.is_cpu()) {
-    add(right);
+  const bool coarse = left.scalar_type() == at::kBFloat16;
+  if (coarse && left.is_cpu() && !tiles_) {
+    const at::Tensor exact = left.to(at::kFloat);
+    AddRows(exact, symmetric_ ? exact : right, sum);
     return;
   }
-  const auto rounded = [](const at::Tensor& x) { return x.to(at::kBFloat16).to(at::kFloat); };
-  const at::Tensor coarse = symmetric_ ? right : rounded(right);
-  const ExactBfloat16Products guard;
-  add(coarse);
-  if (!symmetric_) add(rounded(right - coarse));
-}
-
-void ProductSum::EndStretch() {
-  if (total_.defined()) {
-    total_.add_(stretch_);
-  } else {
-    total_ = stretch_.to(at::kDouble);
+  if (symmetric_) {
+    tiles_ ? AddTileGram(left, sum) : AddGram(left, sum);
+    return;
   }
-  stretch_.zero_();
-  rows_ = 0;
+  if (!coarse) {
+    AddProduct(left, right, *sum);
+    return;
+  }
+  const at::Tensor most = right.to(at::kBFloat16);
+  const at::Tensor rest = (right - most).to(at::kBFloat16);
+  if (tiles_) {
+    AddTileProduct(left, {most, rest}, sum);
+  } else {
+    AddProduct(left, most, *sum);
+    AddProduct(left, rest, *sum);
+  }
 }
 
-void ProductSum::Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin) {
-  symmetric_ = left.is_same(right);
-  origin_ = origin;
-  if (!stretch_.defined()) stretch_ = at::zeros({left.size(1), right.size(1)}, left.options());
+void ProductSum::AddStretch(const at::Tensor& stretch, at::Tensor* total) const {
+  if (tiles_) {
+    AddTiles(stretch, total);
+  } else {
+    total->add_(stretch);
+  }
+}
+
+void ProductSum::Add(const at::Tensor& left, const at::Tensor& right) {
+  if (!stretch_.defined()) Start(left, right);
   if (left.size(1) == 0 || right.size(1) == 0) return;
   left_.push_back(left);
   if (!symmetric_) right_.push_back(right);
@@ -121,7 +140,10 @@ void ProductSum::Add(const at::Tensor& left, const at::Tensor& right, at::Scalar
   for (; begin + step <= waiting_; begin += step) {
     AddRows(x.slice(0, begin, begin + step), y.slice(0, begin, begin + step), &stretch_);
     rows_ += step;
-    if (rows_ >= kStretch) EndStretch();
+    if (rows_ < kStretch) continue;
+    AddStretch(stretch_, &total_);
+    stretch_.zero_();
+    rows_ = 0;
   }
   waiting_ -= begin;
   left_.clear();
@@ -142,11 +164,12 @@ void ProductSum::AddWaiting(at::Tensor* sum) const {
 
 at::Tensor ProductSum::Total() const {
   if (!stretch_.defined()) return {};
-  at::Tensor sum = total_.defined() ? total_ + stretch_ : stretch_.to(at::kDouble);
+  at::Tensor sum = total_.clone();
+  AddStretch(stretch_, &sum);
   if (waiting_ > 0) {
     at::Tensor rest = at::zeros_like(stretch_);
     AddWaiting(&rest);
-    sum.add_(rest);
+    AddStretch(rest, &sum);
   }
   if (symmetric_) Mirror_(&sum);
   return sum;
@@ -154,21 +177,14 @@ at::Tensor ProductSum::Total() const {
 
 at::Tensor ProductSum::Take() {
   if (!stretch_.defined()) return {};
-  if (rows_ > 0 || !total_.defined()) EndStretch();
-  if (waiting_ > 0) {
-    AddWaiting(&stretch_);
-    total_.add_(stretch_);
-  }
+  if (waiting_ > 0) AddWaiting(&stretch_);
+  AddStretch(stretch_, &total_);
   stretch_.reset();
   left_.clear();
   right_.clear();
   at::Tensor sum = std::move(total_);
   if (symmetric_) Mirror_(&sum);
   return sum;
-}
-
-at::Tensor GramMatrix(const at::Tensor& inputs) {
-  return GramMatrixOf(inputs.to(at::kFloat), inputs.scalar_type());
 }
 
 }  // namespace coppice

@@ -1,4 +1,4 @@
-// Gram matrices of activations at the full rate of the compute dtype.
+// Sums of A'B over batches of activations: Gram matrices, and products with residuals.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,24 +8,17 @@
 
 namespace coppice {
 
-// X'X in float32 of X (M, I). X in bfloat16 is multiplied by the CPU's bfloat16 units with float32
-// sums and result: no product is rounded.
-at::Tensor GramMatrix(const at::Tensor& inputs);
-
-// The same of float32 values that came from `origin`, so are exact in it.
-at::Tensor GramMatrixOf(const at::Tensor& values, at::ScalarType origin);
-
-// A'B summed over batches: in float32 over stretches of some thousand rows, in float64 beyond, so
-// that the sum is exact to float32's products and costs little more than they do. Of a symmetric
-// product, A and B one tensor, only the blocks on and above the diagonal are computed. On the CPU
-// rows wait until there are enough for a product of one fixed shape: oneDNN compiles a kernel for
-// every shape, which takes about as long as it runs.
+// A'B in float32 over stretches of some thousand rows, in float64 beyond. bfloat16 numbers are
+// multiplied at their own rate, no product rounded, with float32 sums (BENCHMARKS.md has the error
+// on real layers). Of a symmetric product, A and B one tensor, only what is on and above the
+// diagonal is computed. On the CPU rows wait until there are enough for a product of one fixed
+// shape: oneDNN compiles a kernel for every shape, which takes about as long as it runs.
 class ProductSum {
  public:
-  // left: (M, I) float32 values that came from `origin`. right: (M, D) float32; where the CPU
-  // multiplies bfloat16, it goes in as the sum of two such numbers, which is exact to 2^-17. Either
-  // all calls have one tensor on both sides, or none.
-  void Add(const at::Tensor& left, const at::Tensor& right, at::ScalarType origin);
+  // left: (M, I) float32 or bfloat16. right: left, or (M, D) float32, which goes in as the sum of
+  // two bfloat16 numbers where left is bfloat16, exact to 2^-17. Either all calls have one tensor
+  // on both sides, or none.
+  void Add(const at::Tensor& left, const at::Tensor& right);
   // (I, D) float64 so far; undefined before the first Add().
   at::Tensor Total() const;
   // The same at the end, in the memory of the sum itself: such a matrix may be a gigabyte. Nothing
@@ -33,17 +26,18 @@ class ProductSum {
   at::Tensor Take();
 
  private:
+  void Start(const at::Tensor& left, const at::Tensor& right);
   void AddRows(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) const;
-  void EndStretch();
   void AddWaiting(at::Tensor* sum) const;
+  void AddStretch(const at::Tensor& stretch, at::Tensor* total) const;
 
   std::vector<at::Tensor> left_, right_;  // waiting
   int64_t waiting_ = 0;                   // rows
-  at::Tensor stretch_;                    // float32
-  at::Tensor total_;                      // float64
+  at::Tensor stretch_;                    // (I, D) float32, or in tiles (tile_products.h)
+  at::Tensor total_;                      // (I, D) float64
   int64_t rows_ = 0;                      // in stretch_
   bool symmetric_ = false;
-  at::ScalarType origin_ = at::kFloat;
+  bool tiles_ = false;
 };
 
 }  // namespace coppice

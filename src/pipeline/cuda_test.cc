@@ -64,7 +64,10 @@ TEST_F(CudaTest, KeepsTheSameUnitsAndWritesTheSameWeights) {
       const Model a = LoadModel(folder_.path() / "cpu"), b = LoadModel(folder_.path() / "cuda");
       for (const auto& [name, tensor] : a.tensors) {
         const double scale = tensor.numel() == 0 ? 0 : tensor.abs().max().item<double>();
-        EXPECT_LE(MaxDifference(tensor, b.tensors.at(name)), 1e-3 * scale) << name;
+        // The alignments of obs are solved from few tokens, which magnifies rounding.
+        EXPECT_LE(MaxDifference(tensor, b.tensors.at(name)),
+                  (method == "obs" ? 5e-3 : 1e-3) * scale)
+            << name;
       }
     }
   }

@@ -2,8 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include <map>
 #include <optional>
+#include <tuple>
+#include <utility>
 
+#include "model/device.h"
 #include "pipeline/measured_levels.h"
 #include "pipeline/narrow_heads.h"
 #include "pipeline/select.h"
@@ -42,19 +46,60 @@ struct Sweeps {
   double damping;
 };
 
-// The curve of a sub-layer, and its heads in their basis with the levels of narrower values.
-void AddCurve(const Sweeps& sweeps, size_t index, const SubLayer& sub, const Curvature& curvature,
-              ObsScores* scores) {
-  const ObsOptions how = {.damping = sweeps.damping, .fit_bias = sub.out.bias.defined()};
-  const at::Tensor projection = ProjectionOf(sweeps.model, index);
-  scores->curves[index] = MakeObsCurve(curvature, projection, sub.width, how);
+ObsOptions HowToSweep(const Sweeps& sweeps, size_t index) {
+  return {.damping = sweeps.damping, .fit_bias = sweeps.dense.sub_layers[index].out.bias.defined()};
+}
+
+// Sub-layers whose sweeps wait for each other.
+struct Waiting {
+  std::vector<size_t> sub_layers;
+  std::vector<Curvature> curvatures;  // of each
+  int64_t bytes = 0;                  // that sweeps of all need, about
+
+  void Add(size_t index, Curvature curvature) {
+    const int64_t inputs = curvature.input_sum.size(0);
+    bytes += 40 * inputs * inputs;  // the sums of X'X, A^-1 and what updates it
+    sub_layers.push_back(index);
+    curvatures.push_back(std::move(curvature));
+  }
+};
+
+// How much may wait: a GPU runs the sweeps of several sub-layers in the time of one; the CPU does
+// not, nor is there room for many in a network that streams.
+int64_t WaitingBytes(const Network& dense) {
+  constexpr int64_t kBytes = int64_t{6} << 30;
+  return dense.compute.device.is_cuda() && !dense.streamed ? kBytes : 0;
+}
+
+// The curves of those that wait, all of a shape in one sweep.
+void AddCurves(const Sweeps& sweeps, const Waiting& waiting, ObsScores* scores) {
+  using Shape = std::tuple<int64_t, int64_t, bool>;  // inputs, inputs of a unit, bias
+  std::map<Shape, std::vector<size_t>> alike;        // places in `waiting`
+  for (size_t k = 0; k < waiting.sub_layers.size(); ++k) {
+    const SubLayer& sub = sweeps.dense.sub_layers[waiting.sub_layers[k]];
+    alike[{sub.units * sub.width, sub.width, sub.out.bias.defined()}].push_back(k);
+  }
+  for (const auto& [shape, places] : alike) {
+    std::vector<SweepOf> of;
+    for (const size_t k : places)
+      of.push_back({&waiting.curvatures[k], ProjectionOf(sweeps.model, waiting.sub_layers[k])});
+    std::vector<ObsCurve> curves =
+        MakeObsCurves(of, std::get<1>(shape), HowToSweep(sweeps, waiting.sub_layers[places[0]]));
+    for (size_t k = 0; k < places.size(); ++k)
+      scores->curves[waiting.sub_layers[places[k]]] = std::move(curves[k]);
+  }
+}
+
+// A sub-layer's heads in their basis with the levels of narrower values.
+void AddBasis(const Sweeps& sweeps, size_t index, const Curvature& curvature, ObsScores* scores) {
   if (!sweeps.parts.any()) return;
   HeadLevels& heads = scores->heads;
   heads.bases[index] =
       MakeHeadBasis(sweeps.model, sweeps.dense, index, curvature, sweeps.moments, sweeps.parts);
   if (!heads.bases[index].values.defined()) return;
   heads.values[index] =
-      MakeValueLevels(curvature, projection, scores->curves[index], heads.bases[index].values, how);
+      MakeValueLevels(curvature, ProjectionOf(sweeps.model, index), scores->curves[index],
+                      heads.bases[index].values, HowToSweep(sweeps, index));
 }
 
 // What is to be measured of a sub-layer, refitted.
@@ -108,20 +153,32 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
                         std::vector<std::vector<Replacement>>(count),
                         std::vector<std::vector<Replacement>>(count)};
   std::optional<Progress> progress;  // of the sweeps, once they begin
+  Waiting waiting;
+  const auto sweep = [&] {
+    if (dense.streamed) ReleaseKeptMemory(dense.compute);
+    AddCurves(sweeps, waiting, &scores);
+    for (size_t k = 0; k < waiting.sub_layers.size(); ++k) {
+      const size_t i = waiting.sub_layers[k];
+      const Curvature& curvature = waiting.curvatures[k];
+      AddBasis(sweeps, i, curvature, &scores);
+      if (sweeps.measures) AddMeasured(sweeps, i, *Fetch(dense, i), curvature, scores, &levels);
+      if (options.rounds > 0) scores.curvatures[i] = std::move(waiting.curvatures[k]);
+      progress->Step();
+    }
+    waiting = {};
+  };
   // What is known of a sub-layer is used up here, so that few Gram matrices are there at a time.
   const auto visit = [&](size_t i, SubLayerGradients* gradients) {
     CheckLoss(gradients->mean_loss, options);
     report->calibration_loss = gradients->mean_loss;
     if (!progress) progress.emplace(console, "sweep", static_cast<int64_t>(count));
-    const Fetched sub = Fetch(dense, i);
     scores.fisher[i] = FisherScores(gradients->rows);
     gradients->rows.reset();
-    AddCurve(sweeps, i, *sub, gradients->curvature, &scores);
-    if (sweeps.measures) AddMeasured(sweeps, i, *sub, gradients->curvature, scores, &levels);
-    if (options.rounds > 0) scores.curvatures[i] = std::move(gradients->curvature);
-    progress->Step();
+    waiting.Add(i, std::move(gradients->curvature));
+    if (waiting.bytes > WaitingBytes(dense)) sweep();
   };
   VisitMaskGradients(dense, samples.fitted, how, console, visit);
+  sweep();
   progress.reset();
   if (sweeps.measures) MeasureLevels(dense, samples.held_out, levels, console, &scores);
   return scores;

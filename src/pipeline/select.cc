@@ -134,10 +134,11 @@ GlobalSearchResult SearchFisher(const Model& model, const Scored& scored, const 
   return {rearranged.plan, result.kept_score};
 }
 
-// Logits over a vocabulary take most of the memory of a language model's backward pass.
+// On a GPU what its memory has room for without a second pass forward (score/segments.h).
 int64_t GradientBatchTokens(const Network& dense) {
   if (!dense.compute.device.is_cuda()) return 1024;
-  return dense.spec.task == Task::kLanguageModel ? 4096 : 16384;
+  if (dense.spec.task != Task::kLanguageModel) return 8192;
+  return dense.streamed ? 2048 : 4096;  // fewer segments
 }
 
 LabelSource Labels(const Network& dense, const Samples& samples, const PruneOptions& options) {

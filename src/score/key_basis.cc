@@ -78,7 +78,7 @@ std::vector<ReaderMoments> GatherReaderMoments(const Network& net, const Samples
       const Fetched sub = Fetch(net, i);
       if (sub->kind == UnitKind::kHead && sub->units > 0) {
         const at::Tensor x = RealRows(batch, ReadByBranch(net, *sub, hidden));  // (M, D)
-        grams[i].Add(x, x, at::kFloat);
+        grams[i].Add(x, x);
         const at::Tensor sum = x.sum(0, false, at::kDouble);
         moments[i].sum = moments[i].sum.defined() ? moments[i].sum + sum : sum;
         moments[i].tokens += x.size(0);

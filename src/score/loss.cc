@@ -40,13 +40,6 @@ at::Tensor DrawTargets(Task task, const at::Tensor& output, const Batch& batch, 
   return at::stack(rows).to(output.device());
 }
 
-at::Tensor LanguageModelLosses(const at::Tensor& logits, const at::Tensor& next) {
-  const at::Tensor losses = at::cross_entropy_loss(logits.flatten(0, 1), next.flatten(), {},
-                                                   at::Reduction::None, kNoToken)
-                                .view(next.sizes());
-  return losses.sum(1) / next.ne(kNoToken).sum(1).clamp_min(1);
-}
-
 // Random signs like `shape`'s rows, a stream of its own for every sample: (B, n) float32.
 at::Tensor RandomSigns(const Batch& batch, int64_t count, uint64_t seed) {
   at::Tensor signs = at::empty({batch.rows(), count}, at::kFloat);
@@ -108,7 +101,6 @@ at::Tensor ProbeLosses(Task task, const at::Tensor& output, const Batch& batch, 
 
 at::Tensor MakeTargets(const ModelSpec& spec, const Samples& samples, const Batch& batch,
                        const at::Tensor& output, LabelSource source, uint64_t seed) {
-  if (spec.task == Task::kLanguageModel) return NextTokens(batch);
   if (source != LabelSource::kData) return DrawTargets(spec.task, output, batch, seed);
   const bool classes = spec.task == Task::kClassification;
   const bool spans = spec.task == Task::kQuestionAnswering;
@@ -142,10 +134,10 @@ at::Tensor SampleLosses(Task task, const at::Tensor& output, const at::Tensor& t
       return (entropy(output.select(2, 0), targets.select(1, 0)) +
               entropy(output.select(2, 1), targets.select(1, 1))) /
              2;
-    case Task::kLanguageModel:
-      return LanguageModelLosses(output, targets);
     case Task::kNone:
       return at::square(output - targets).sum(1) / 2;
+    case Task::kLanguageModel:
+      break;
   }
   Check(false, "unknown task");
   return {};

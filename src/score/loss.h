@@ -1,13 +1,12 @@
 // The training loss of each sample, and labels drawn from the model where the data has none.
 //
 // Classification: cross entropy. Regression: squared error. Question answering: mean of the cross
-// entropies of start and end. Language model: mean cross entropy of the next tokens. Embedding:
-// half the squared distance to a target. Drawing labels from the model's own predictive
-// distribution gives the true Fisher information (Kunstner et al. 2019): a class from the softmax;
-// for a regression value or an embedding the prediction plus unit Gaussian noise, whose gradient is
-// one random probe of the output's Jacobian. A fine-tuned model is nearly always sure of its
-// answer, so that few drawn labels have a gradient to speak of; ProbeLosses() has the same
-// expectation without that noise.
+// entropies of start and end. Embedding: half the squared distance to a target. Drawing labels from
+// the model's own predictive distribution gives the true Fisher information (Kunstner et al. 2019):
+// a class from the softmax; for a regression value or an embedding the prediction plus unit
+// Gaussian noise, whose gradient is one random probe of the output's Jacobian. A fine-tuned model
+// is nearly always sure of its answer, so that few drawn labels have a gradient to speak of;
+// ProbeLosses() has the same expectation without that noise.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,9 +22,8 @@ namespace coppice {
 enum class LabelSource { kData, kModel, kProbe };
 
 // Targets of a batch, on the output's device: classes (B) int64, values (B) float32, start and end
-// (B, 2) int64, next tokens (B, T) int64 with -100 where there is none, or embeddings (B, D)
-// float32. Drawn labels depend on seed and sample number only,
-// not on the batch.
+// (B, 2) int64, or embeddings (B, D) float32; a language model's are in its batches. Drawn labels
+// depend on seed and sample number only, not on the batch.
 at::Tensor MakeTargets(const ModelSpec& spec, const Samples& samples, const Batch& batch,
                        const at::Tensor& output, LabelSource source, uint64_t seed);
 

@@ -10,6 +10,7 @@
 
 #include "calibrate/residual_stream.h"
 #include "model/forward.h"
+#include "score/loss_gradient.h"
 
 namespace coppice {
 namespace {
@@ -100,16 +101,11 @@ struct Gatherer {
   int64_t each;         // rows a sample
   double loss_sum = 0;  // of the samples
 
-  // What is differentiated: a scalar.
-  at::Tensor Loss(const at::Tensor& hidden, const Batch& batch) {
-    const at::Tensor output = ApplyHead(net, hidden, batch);
-    const at::Tensor targets =
-        MakeTargets(net.spec, samples, batch, output, options.labels, options.seed);
-    const at::Tensor losses = SampleLosses(net.spec.task, output, targets);
-    loss_sum += losses.sum().item<double>();
-    return options.labels == LabelSource::kProbe
-               ? ProbeLosses(net.spec.task, output, batch, options.seed).sum()
-               : losses.sum();
+  at::Tensor AtTheEnd(const at::Tensor& hidden, const Batch& batch) {
+    const LossGradient gradient =
+        LossGradientAt(net, samples, batch, hidden.detach(), options.labels, options.seed);
+    loss_sum += gradient.loss_sum;
+    return gradient.by_hidden;
   }
 
   // Backward through `segment`, the last that is left of the batch's way; at_end: the last of all.
@@ -117,20 +113,19 @@ struct Gatherer {
            std::vector<SubLayerGradients>* results) {
     const Batch& batch = trail->batch;
     const bool at_start = trail->starts.empty();
-    at::AutoGradMode with_gradients(true);
     const at::Tensor start =
         (at_start ? Embed(net, batch) : trail->starts.back().Get().to(at::kFloat))
             .detach()
             .requires_grad_();
+    at::AutoGradMode with_gradients(true);
     const Pass pass = Run(net, segment, start, MakeContext(net, batch));
     std::vector<at::Tensor> wanted = pass.inputs;
     if (options.curvature) wanted.insert(wanted.end(), pass.outputs.begin(), pass.outputs.end());
     if (!at_start) wanted.push_back(start);
-    const at::Tensor end = at_end ? Loss(pass.hidden, batch) : pass.hidden;
+    const at::Tensor upstream = at_end ? AtTheEnd(pass.hidden, batch) : trail->present->Get();
     if (wanted.empty()) return;  // no units up to here
-    const at::Tensor upstream = at_end ? at::Tensor() : trail->present->Get();
     const std::vector<at::Tensor> gradients =
-        torch::autograd::grad({end}, wanted, {upstream}, /*retain_graph=*/false,
+        torch::autograd::grad({pass.hidden}, wanted, {upstream}, /*retain_graph=*/false,
                               /*create_graph=*/false, /*allow_unused=*/true);
     at::NoGradGuard no_gradients;
     if (!at_start) {

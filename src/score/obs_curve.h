@@ -32,8 +32,18 @@ struct ObsCurve {
   std::vector<std::vector<int64_t>> sets;
 };
 
-// weight: (I, D) the output projection; width: its inputs a unit owns. The sweep runs in float64 on
-// the moments' device; the curve is on the CPU.
+// What is swept.
+struct SweepOf {
+  const Curvature* curvature;
+  at::Tensor weight;  // (I, D) the output projection
+};
+
+// Of sub-layers of one shape, in one sweep; width: the inputs a unit owns. It runs in float64 on
+// the moments' device; the curves are on the CPU.
+std::vector<ObsCurve> MakeObsCurves(const std::vector<SweepOf>& of, int64_t width,
+                                    const ObsOptions& options);
+
+// Of one alone.
 ObsCurve MakeObsCurve(const Curvature& curvature, const at::Tensor& weight, int64_t width,
                       const ObsOptions& options);
 

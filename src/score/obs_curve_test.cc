@@ -70,6 +70,27 @@ TEST(ObsCurve, EveryWidthCostsWhatItsRefitCosts) {
   }
 }
 
+// What a GPU does with the sub-layers of a model; each alone gives the same.
+TEST(ObsCurve, OfSeveralAtOnceAreThoseOfEach) {
+  for (const int64_t width : {1, 3}) {
+    const Problem a(20, width, 3), b(20, width, 4), c(20, width, 5);
+    const ObsOptions options = {.damping = kDamping, .block = 4};
+    const std::vector<ObsCurve> curves = MakeObsCurves(
+        {{&a.curvature, a.weight}, {&b.curvature, b.weight}, {&c.curvature, c.weight}}, width,
+        options);
+    ASSERT_EQ(curves.size(), 3u);
+    size_t k = 0;
+    for (const Problem* p : {&a, &b, &c}) {
+      const ObsCurve alone = MakeObsCurve(p->curvature, p->weight, width, options);
+      EXPECT_EQ(curves[k].counts, alone.counts);
+      EXPECT_EQ(curves[k].order, alone.order);
+      for (size_t level = 0; level < alone.losses.size(); ++level)
+        EXPECT_NEAR(curves[k].losses[level], alone.losses[level], 1e-9 * alone.losses.front());
+      ++k;
+    }
+  }
+}
+
 TEST(ObsCurve, OfHeadsToo) {
   const Problem p(8, 3, 2);
   const ObsCurve curve =

@@ -46,24 +46,52 @@ ObsState StartSweep(const SweepMoments& moments, const at::Tensor& weight,
       gram.diagonal().clamp_min(std::numeric_limits<double>::min()).sqrt().unsqueeze(1);  // (I, 1)
   ObsState state;
   gram.div_(energy).div_(energy.t());  // in place: it may be a gigabyte
-  state.inverse = at::cholesky_inverse(FactorOf(gram, options.own_damping));
-  state.weight = at::mm(weight.to(gram.device()).to(at::kDouble) * energy, moments.metric);
+  state.inverse = at::cholesky_inverse(FactorOf(gram, options.own_damping)).unsqueeze(0);
+  state.weight =
+      at::mm(weight.to(gram.device()).to(at::kDouble) * energy, moments.metric).unsqueeze(0);
   return state;
 }
 
-// Rows of T = A^-1[:, B], S^-1 T' and S^-1 W_B for a block B of inputs, applied to the rest.
-// Returns the block's cost, a scalar tensor.
-at::Tensor RemoveInputs(const at::Tensor& inputs, ObsState* state) {
+ObsState Together(const std::vector<ObsState>& states) {
+  if (states.size() == 1) return states[0];  // it may be a gigabyte
+  std::vector<at::Tensor> inverses, weights, units;
+  for (const ObsState& one : states) {
+    inverses.push_back(one.inverse);
+    weights.push_back(one.weight);
+    units.push_back(one.units);
+  }
+  return {at::cat(inverses), at::cat(weights), at::cat(units)};
+}
+
+at::Tensor RowsOfEach(const at::Tensor& x, const at::Tensor& rows) {
+  const at::Tensor first = at::arange(x.size(0), rows.options()).unsqueeze(1) * x.size(1);
+  return x.reshape({x.size(0) * x.size(1), x.size(2)})
+      .index_select(0, (rows + first).flatten())
+      .view({rows.size(0), rows.size(1), x.size(2)});
+}
+
+void KeepInputs(const at::Tensor& inputs, ObsState* state) {
   // A^-1 is symmetric: rows are columns, and are read much faster.
-  const at::Tensor row = state->inverse.index_select(0, inputs);  // (b, I)
-  const at::Tensor block = row.t().index_select(0, inputs);       // (b, b)
+  state->inverse =
+      RowsOfEach(RowsOfEach(state->inverse, inputs).transpose(1, 2).contiguous(), inputs);
+  state->weight = RowsOfEach(state->weight, inputs);
+}
+
+// With the block's factor, [A^-1]_BB = L L', everything is a product with P = L^-1 [A^-1]_B: the
+// rest's A^-1 loses P'P and its weights P'L^-1 W_B, which costs |L^-1 W_B|^2 / 2.
+at::Tensor RemoveInputs(const at::Tensor& inputs, ObsState* state) {
+  const at::Tensor row = RowsOfEach(state->inverse, inputs);  // (S, b, I)
+  const int64_t count = inputs.size(1);
+  const at::Tensor block = row.gather(2, inputs.unsqueeze(1).expand({-1, count, -1}));
   const at::Tensor factor = std::get<0>(at::linalg_cholesky_ex(block));
-  const at::Tensor weight = state->weight.index_select(0, inputs);  // (b, D)
-  const at::Tensor solved = at::cholesky_solve(weight, factor);     // (b, D)
-  const at::Tensor cost = (weight * solved).sum() / 2;
-  state->weight.addmm_(row.t(), solved, 1, -1);
-  state->inverse.addmm_(row.t(), at::cholesky_solve(row, factor), 1, -1);
-  return cost;
+  const at::Tensor inverse_factor = at::linalg_solve_triangular(
+      factor, at::eye(count, factor.options()).expand_as(factor), /*upper=*/false);  // (S, b, b)
+  const at::Tensor rows = at::matmul(inverse_factor, row);                           // P
+  const at::Tensor weights =
+      at::matmul(inverse_factor, RowsOfEach(state->weight, inputs));  // (S, b, D)
+  state->weight.baddbmm_(rows.transpose(1, 2), weights, 1, -1);
+  state->inverse.baddbmm_(rows.transpose(1, 2), rows, 1, -1);
+  return weights.square().sum({1, 2}) / 2;
 }
 
 }  // namespace coppice

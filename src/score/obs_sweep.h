@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "score/curvature.h"
 
 namespace coppice {
@@ -26,18 +28,28 @@ struct SweepMoments {
 
 SweepMoments SweepMomentsOf(const Curvature& curvature, const ObsOptions& options);
 
-// What a sweep works on; rows and columns of removed units go away from time to time.
+// What sweeps of S sub-layers of one shape work on at once, which spares a GPU most of the
+// launches; rows and columns of removed units go away from time to time, of all as many.
 struct ObsState {
-  at::Tensor inverse;  // (I, I) float64 A^-1
-  at::Tensor weight;   // (I, D) float64 W L
-  at::Tensor units;    // (I / width) int64 which units are left; for the caller's use
+  at::Tensor inverse;  // (S, I, I) float64 A^-1
+  at::Tensor weight;   // (S, I, D) float64 W L
+  at::Tensor units;    // (S, I / width) int64 which units are left; for the caller's use
 };
 
-// weight: (I, D) the output projection. The moments' Gram matrix is used up.
+// Of one sub-layer. weight: (I, D) the output projection. The moments' Gram matrix is used up.
 ObsState StartSweep(const SweepMoments& moments, const at::Tensor& weight,
                     const ObsOptions& options);
 
-// Removes inputs and refits the rest; what that costs, a scalar tensor. inputs: (b) int64.
+// Several as one.
+ObsState Together(const std::vector<ObsState>& states);
+
+// Removes inputs and refits the rest; what that costs, (S). inputs: (S, b) int64.
 at::Tensor RemoveInputs(const at::Tensor& inputs, ObsState* state);
+
+// x: (S, n, m) -> (S, b, m), of each matrix the rows (S, b) int64.
+at::Tensor RowsOfEach(const at::Tensor& x, const at::Tensor& rows);
+
+// Leaves nothing but the inputs (S, b), int64.
+void KeepInputs(const at::Tensor& inputs, ObsState* state);
 
 }  // namespace coppice

@@ -33,8 +33,8 @@ int64_t CurvatureBytes(const Network& net, const SubLayer& sub) {
 SegmentLimits UsualLimits(const Network& net) {
   constexpr int64_t kGiB = int64_t{1} << 30;
   const bool gpu = net.compute.device.is_cuda();
-  if (net.streamed) return {gpu ? 3 * kGiB : 3 * kGiB / 2, gpu ? 4 * kGiB : 2 * kGiB};
-  return {gpu ? 6 * kGiB : 3 * kGiB / 2, gpu ? 16 * kGiB : net.compute.memory};
+  if (net.streamed) return {gpu ? 8 * kGiB : 3 * kGiB / 2, gpu ? 4 * kGiB : 2 * kGiB};
+  return {gpu ? 8 * kGiB : 3 * kGiB / 2, gpu ? 16 * kGiB : net.compute.memory};
 }
 
 std::vector<Segment> MakeSegments(const Network& net, int64_t tokens, const SegmentLimits& limits,

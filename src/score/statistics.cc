@@ -28,7 +28,7 @@ void Add(const at::Tensor& x, StatisticsKind kind, UnitStatistics* statistics, P
   statistics->tokens += x.size(0);
   statistics->sum.add_(exact.sum(0, false, at::kDouble));
   if (kind == StatisticsKind::kFull) {
-    gram->Add(exact, exact, x.scalar_type());
+    gram->Add(x, x);
   } else {
     statistics->squares.add_(exact.square().sum(0, false, at::kDouble));
   }

@@ -21,19 +21,17 @@ at::Tensor InputsAt(const at::Tensor& heads, int64_t width, int64_t from, int64_
 
 // What is left of `whole` when all heads but those of the kept units have gone, and what that cost.
 double LeaveUnits(const std::vector<int64_t>& kept, int64_t units, ObsState* state) {
-  const int64_t each = state->weight.size(0) / units;
+  const int64_t each = state->weight.size(1) / units;
   const auto options = at::TensorOptions(at::kLong).device(state->weight.device());
   at::Tensor stays = at::zeros({units}, options.dtype(at::kBool));
   stays.index_fill_(0, at::tensor(kept, at::kLong).to(options.device()), true);
   const auto inputs = [&](const at::Tensor& which) {
-    return InputsAt(which.nonzero().squeeze(1), each, 0, each);
+    return InputsAt(which.nonzero().squeeze(1), each, 0, each).unsqueeze(0);
   };
   double cost = 0;
   if (static_cast<int64_t>(kept.size()) < units)
     cost = RemoveInputs(inputs(stays.logical_not()), state).item<double>();
-  const at::Tensor left = inputs(stays);
-  state->inverse = state->inverse.index_select(0, left).index_select(1, left);
-  state->weight = state->weight.index_select(0, left);
+  KeepInputs(inputs(stays), state);
   return cost;
 }
 
@@ -54,10 +52,11 @@ std::vector<ValueLevel> MakeValueLevels(const Curvature& curvature, const at::Te
     if (count == 0) continue;
     ObsState state = {whole.inverse.clone(), whole.weight.clone(), {}};
     double cost = LeaveUnits(KeptUnits(curve, count), units, &state);
-    const at::Tensor heads = at::arange(state.weight.size(0) / width,
+    const at::Tensor heads = at::arange(state.weight.size(1) / width,
                                         at::TensorOptions(at::kLong).device(turn.device()));
     for (int64_t values = (width - 1) / step * step, before = width; values > 0; values -= step) {
-      cost += RemoveInputs(InputsAt(heads, width, values, before), &state).item<double>();
+      cost +=
+          RemoveInputs(InputsAt(heads, width, values, before).unsqueeze(0), &state).item<double>();
       before = values;
       if (!std::isfinite(cost)) break;
       levels.push_back({count, values, cost / static_cast<double>(curvature.positions)});

@@ -32,12 +32,11 @@ std::map<std::string, at::Tensor> FoldAlignment(const Model& model, const SubLay
                                   .to(at::kDouble);  // (n, D)
     // (z + z dM + db) W' = z (W + W dM')' + W db
     const at::Tensor changed = weight + at::mm(weight, alignment.weight_change.t());
-    folded[name + ".weight"] = changed.to(at::kFloat).to(at::kCPU).contiguous();
+    folded[name + ".weight"] = changed.to(at::kFloat).contiguous();
     const auto bias = model.tensors.find(name + ".bias");
     if (bias == model.tensors.end()) continue;
     const at::Tensor shift = at::mv(weight, alignment.bias_change);
-    folded[name + ".bias"] =
-        (bias->second.to(shift.device(), at::kDouble) + shift).to(at::kFloat).to(at::kCPU);
+    folded[name + ".bias"] = (bias->second.to(shift.device(), at::kDouble) + shift).to(at::kFloat);
   }
   return folded;
 }

@@ -17,7 +17,7 @@ namespace coppice {
 // Whether all matrices that read the sub-layer's input have a bias, which an intercept can go into.
 bool ReadersHaveBias(const Model& model, const SubLayerSpec& sub);
 
-// New matrices (and biases) of the sub-layer, by name, float32, on the CPU. alignment: the fit of
+// New matrices (and biases) of the sub-layer, by name, float32. alignment: the fit of
 // z_T - z_S from z_S, (D, D) and (D).
 std::map<std::string, at::Tensor> FoldAlignment(const Model& model, const SubLayerSpec& sub,
                                                 const RepairResult& alignment);

@@ -31,28 +31,22 @@ double ExplainedEnergy(const Moments& m, const at::Tensor& weight_change,
 }
 
 void MomentSum::Add(const at::Tensor& inputs, const at::Tensor& residual) {
-  const at::Tensor x = inputs.to(at::kFloat);
-  gram_.Add(x, x, inputs.scalar_type());
-  AddResidual(x, residual, inputs.scalar_type());
+  gram_.Add(inputs, inputs);
+  AddResidual(inputs, residual);
 }
 
 void MomentSum::AddResidual(const at::Tensor& inputs, const at::Tensor& residual) {
-  AddResidual(inputs.to(at::kFloat), residual, inputs.scalar_type());
-}
-
-void MomentSum::AddResidual(const at::Tensor& x, const at::Tensor& residual,
-                            at::ScalarType origin) {
   if (!input_sum_.defined()) {
     const at::TensorOptions exact = residual.options().dtype(at::kDouble);
-    input_sum_ = at::zeros({x.size(1)}, exact);
+    input_sum_ = at::zeros({inputs.size(1)}, exact);
     residual_sum_ = at::zeros({residual.size(1)}, exact);
     energy_ = at::zeros({}, exact);
   }
-  tokens_ += x.size(0);
+  tokens_ += inputs.size(0);
   residual_sum_.add_(residual.sum(0, false, at::kDouble));
   energy_.add_(residual.square().sum(at::kDouble));
-  input_sum_.add_(x.sum(0, false, at::kDouble));
-  cross_.Add(x, residual, origin);
+  input_sum_.add_(inputs.sum(0, false, at::kDouble));
+  cross_.Add(inputs, residual);
 }
 
 Moments MomentSum::Take() {

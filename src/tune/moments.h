@@ -59,9 +59,6 @@ class MomentSum {
   Moments Take();
 
  private:
-  // x: (M, I) float32 values that came from `origin`.
-  void AddResidual(const at::Tensor& x, const at::Tensor& residual, at::ScalarType origin);
-
   int64_t tokens_ = 0;
   ProductSum gram_, cross_;
   at::Tensor input_sum_, residual_sum_, energy_;

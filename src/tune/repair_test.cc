@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/gram.h"
 #include "model/model_testing.h"
 
 namespace coppice {
@@ -76,20 +75,6 @@ TEST(Moments, OfManyRowsAddUp) {
     EXPECT_LT(MaxDifference(moments.gram, moments.gram.t()), 1e-2);
     EXPECT_LT(MaxDifference(moments.cross, at::mm(exact.t(), residual.to(at::kDouble))), 0.02);
   }
-}
-
-// Products of numbers that are bfloat16 already must not be rounded again.
-TEST(Moments, OfBfloat16InputsAreExact) {
-  Random random(2);
-  const at::Tensor x = RandomTensor({300, 33}, &random).to(at::kBFloat16);
-  const at::Tensor gram = GramMatrix(x);
-  EXPECT_EQ(gram.scalar_type(), at::kFloat);
-  const at::Tensor exact = at::mm(x.to(at::kDouble).t(), x.to(at::kDouble));
-  EXPECT_LT(MaxDifference(gram, exact), 1e-5 * exact.abs().max().item<double>());
-  // And what multiplies float32 afterwards is not touched by it.
-  const at::Tensor y = RandomTensor({300, 33}, &random);
-  const at::Tensor exact_y = at::mm(y.to(at::kDouble).t(), y.to(at::kDouble));
-  EXPECT_LT(MaxDifference(GramMatrix(y), exact_y), 1e-5 * exact_y.abs().max().item<double>());
 }
 
 TEST(LeastSquares, IsTheRidgeSolutionOfTheCentredSystem) {

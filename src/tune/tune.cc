@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "load/mapped_tensor.h"
+#include "model/device.h"
 #include "model/forward.h"
 #include "tune/align.h"
 #include "tune/published_tuning.h"
@@ -17,7 +18,9 @@ namespace {
 
 // Unit inputs of one sub-layer kept between the two passes, at most; beyond it they are computed
 // again.
-constexpr int64_t kKeptInputBytes = int64_t{1} << 30;
+int64_t KeptInputBytes(const Compute& compute) {
+  return int64_t{compute.device.is_cuda() ? 5 : 1} << 30;
+}
 
 // Of few samples, one in so many is held out to check the repair by.
 constexpr int64_t kFewPerHeldOut = 4;
@@ -33,13 +36,13 @@ struct Repairing {
   bool stopped = false;   // the published tuning
   TuneResult result;
 
-  // Puts new tensors of a sub-layer, float32 on the CPU, where everybody reads them, in the dtype
-  // that they will be written in.
+  // Puts new tensors of a sub-layer where everybody reads them: on the CPU, in the dtype that they
+  // will be written in.
   void Put(size_t index, const std::map<std::string, at::Tensor>& tensors) {
     for (const auto& [name, tensor] : tensors) {
       const auto old = model.tensors.find(name);
       at::Tensor kept = old == model.tensors.end() ? tensor : tensor.to(old->second.scalar_type());
-      if (in_files) kept = InFile(kept);
+      kept = in_files ? InFile(kept) : kept.to(at::kCPU);
       model.tensors[name] = kept;
       result.tensors[name] = kept;
     }
@@ -139,7 +142,7 @@ std::map<std::string, at::Tensor> Repaired(const Model& model, const std::string
   const at::Tensor change = repair.weight_change.t();  // (D, I)
   const at::Tensor weight =
       model.tensors.at(output + ".weight").to(change.device()).to(at::kDouble);
-  tensors[output + ".weight"] = (weight + change).to(at::kFloat).to(at::kCPU).contiguous();
+  tensors[output + ".weight"] = (weight + change).to(at::kFloat).contiguous();
   const auto bias = model.tensors.find(output + ".bias");
   const bool gets_bias = repair.bias_change.count_nonzero().item<int64_t>() > 0;
   if (bias == model.tensors.end() && !gets_bias) return tensors;
@@ -147,7 +150,7 @@ std::map<std::string, at::Tensor> Repaired(const Model& model, const std::string
   if (bias != model.tensors.end()) {
     new_bias = new_bias + bias->second.to(new_bias.device(), at::kDouble);
   }
-  tensors[output + ".bias"] = new_bias.to(at::kFloat).to(at::kCPU);
+  tensors[output + ".bias"] = new_bias.to(at::kFloat);
   return tensors;
 }
 
@@ -200,7 +203,7 @@ void RepairOne(size_t index, Repairing* repairing) {
       FitMoments(repairing->teacher, repairing->student, index,
                  {.target = options.target,
                   .first_only = options.published && pooled && index + 1 == count,
-                  .keep_inputs = input_bytes <= kKeptInputBytes,
+                  .keep_inputs = input_bytes <= KeptInputBytes(repairing->student.compute),
                   .own_rival = OwnCompetes(spec, *repairing),
                   .unpruned = options.unpruned},
                  &repairing->streams);
@@ -229,6 +232,7 @@ void RepairOne(size_t index, Repairing* repairing) {
 TuneResult Tune(const Network& teacher, const Model& model, const FitSamples& samples,
                 const TuneOptions& options, const Console& console) {
   at::NoGradGuard no_gradients;
+  if (teacher.streamed) ReleaseKeptMemory(teacher.compute);
   Compute compute = teacher.compute;
   if (teacher.streamed) compute.memory = 0;  // as the teacher does, whatever its size
   Network bound = Bind(model, compute);
