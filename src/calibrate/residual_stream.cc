@@ -35,7 +35,8 @@ void ResidualStream::Set(const at::Tensor& hidden) {
     hidden_ = hidden;
   } else if (!hidden_.defined()) {
     // Pinned: a GPU's copies from and to other memory go through a small buffer of the driver's.
-    hidden_ = at::empty(hidden.sizes(), hidden.options().device(at::kCPU).pinned_memory(device_.is_cuda()));
+    hidden_ = at::empty(hidden.sizes(),
+                        hidden.options().device(at::kCPU).pinned_memory(device_.is_cuda()));
     hidden_.copy_(hidden);
   } else {
     hidden_.copy_(hidden);

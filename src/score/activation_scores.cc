@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "model/cholesky.h"
 
 namespace coppice {
 namespace {
@@ -18,15 +19,10 @@ at::Tensor MeanOverUnit(const at::Tensor& scores, int64_t width) {
 // Q^-1 1 for a positive semidefinite Q; a tiny ridge, raised tenfold, where it has no factor.
 at::Tensor SolveOnes(const at::Tensor& matrix) {
   const at::Tensor ones = at::ones({matrix.size(0), 1}, matrix.options());
-  const double scale = std::max(matrix.diagonal().mean().item<double>(), 1e-300);
-  for (double ridge = 0; ridge < 1; ridge = std::max(10 * ridge, 1e-12)) {
-    at::Tensor damped = matrix.clone();
-    damped.diagonal().add_(ridge * scale);
-    const auto [factor, failed] = at::linalg_cholesky_ex(damped);
-    if (failed.item<int64_t>() == 0) return at::cholesky_solve(ones, factor).squeeze(1);
-  }
-  Check(false, "the score's matrix is not finite");
-  return {};
+  double ridge = 0;
+  const at::Tensor factor = DampedFactor(matrix, &ridge);
+  Check(factor.defined(), "the score's matrix is not finite");
+  return at::cholesky_solve(ones, factor).squeeze(1);
 }
 
 }  // namespace

@@ -2,26 +2,18 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <limits>
 
 #include "core/error.h"
+#include "model/cholesky.h"
 
 namespace coppice {
 namespace {
 
-// A Cholesky factor of a symmetric matrix, (n, n) or a batch; a ridge is raised until there is one.
 at::Tensor FactorOf(const at::Tensor& matrix, double ridge) {
-  const double scale = std::max(matrix.diagonal(0, -2, -1).mean().item<double>(),
-                                std::numeric_limits<double>::min());
-  for (; ridge < 1e6; ridge = std::max(10 * ridge, 1e-12)) {
-    at::Tensor damped = matrix.clone();
-    damped.diagonal(0, -2, -1).add_(ridge * scale);
-    const auto [factor, failed] = at::linalg_cholesky_ex(damped);
-    if (failed.count_nonzero().item<int64_t>() == 0) return factor;
-  }
-  Check(false, "a matrix of moments is not finite");
-  return {};
+  const at::Tensor factor = DampedFactor(matrix, &ridge);
+  Check(factor.defined(), "a matrix of moments is not finite");
+  return factor;
 }
 
 }  // namespace

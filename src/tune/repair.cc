@@ -2,29 +2,20 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
+#include "model/cholesky.h"
 #include "tune/ridge_search.h"
 
 namespace coppice {
 namespace {
 
-constexpr double kLargestRidge = 1e6;
-
 // Solves (matrix + ridge * mean(diag) * Id) x = right, raising the ridge until the matrix is
 // positive definite.
 at::Tensor SolveDamped(const at::Tensor& matrix, const at::Tensor& right, double* ridge) {
-  const double scale = std::max(matrix.diagonal().mean().item<double>(), 1e-300);
-  for (double g = *ridge; g <= kLargestRidge; g = std::max(10 * g, 1e-8)) {
-    at::Tensor damped = matrix.clone();
-    damped.diagonal().add_(g * scale);
-    const auto [factor, failed] = at::linalg_cholesky_ex(damped);
-    if (failed.item<int64_t>() != 0) continue;
-    *ridge = g;
-    return at::cholesky_solve(right, factor);
-  }
+  const at::Tensor factor = DampedFactor(matrix, ridge);
+  if (factor.defined()) return at::cholesky_solve(right, factor);
   *ridge = INFINITY;  // nothing sensible: no change
   return at::zeros_like(right);
 }

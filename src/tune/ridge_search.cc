@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "model/cholesky.h"
 
 namespace coppice {
 namespace {
@@ -53,8 +54,8 @@ struct Search {
   std::optional<bool> Try(double ridge) {
     at::Tensor damped = fits[0].gram.clone();
     damped.diagonal().add_(ridge * scale);
-    const auto [factor, failed] = at::linalg_cholesky_ex(damped);
-    if (failed.item<int64_t>() != 0) return {};
+    const at::Tensor factor = CholeskyFactor(damped);
+    if (!factor.defined()) return {};
     bool better = false;
     for (size_t k = 0; k < fits.size(); ++k) {
       const at::Tensor weight_change = at::cholesky_solve(fits[k].cross, factor);
