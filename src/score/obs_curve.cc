@@ -96,11 +96,10 @@ Steps SweepBlocks(int64_t width, ObsState* state) {
 
 // All sets of few units: the cheapest of every size. Of one sub-layer.
 ObsCurve TryAllSets(const ObsState& state, int64_t width) {
-  ObsCurve found;
-  ObsCurve* curve = &found;
+  ObsCurve curve;
   const auto units = static_cast<size_t>(state.units.size(1));
   std::vector<double> best(units + 1, std::numeric_limits<double>::infinity());
-  curve->sets.assign(units + 1, {});
+  curve.sets.assign(units + 1, {});
   for (uint64_t set = 0; set < uint64_t{1} << units; ++set) {
     std::vector<int64_t> kept, inputs;
     for (size_t unit = 0; unit < units; ++unit) {
@@ -119,13 +118,13 @@ ObsCurve TryAllSets(const ObsState& state, int64_t width) {
     }
     if (cost >= best[kept.size()]) continue;
     best[kept.size()] = cost;
-    curve->sets[kept.size()] = kept;
+    curve.sets[kept.size()] = kept;
   }
   for (size_t count = units; count-- > 0;) {
-    curve->counts.push_back(static_cast<int64_t>(count));
-    curve->losses.push_back(best[count]);
+    curve.counts.push_back(static_cast<int64_t>(count));
+    curve.losses.push_back(best[count]);
   }
-  return found;
+  return curve;
 }
 
 // All levels but the last, the widest first; losses are not finite where rounding got the better of
