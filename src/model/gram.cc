@@ -66,7 +66,7 @@ void AddGram(const at::Tensor& x, at::Tensor* sum) {
 }
 
 // Fills the blocks below the diagonal, in place: such a matrix may be a gigabyte.
-void Mirror_(at::Tensor* sum) {
+void MirrorInPlace(at::Tensor* sum) {
   const int64_t inputs = sum->size(0);
   const int64_t width = BlockWidth(inputs);
   for (int64_t begin = 0; begin < inputs; begin += width) {
@@ -171,7 +171,7 @@ at::Tensor ProductSum::Total() const {
     AddWaiting(&rest);
     AddStretch(rest, &sum);
   }
-  if (symmetric_) Mirror_(&sum);
+  if (symmetric_) MirrorInPlace(&sum);
   return sum;
 }
 
@@ -183,7 +183,7 @@ at::Tensor ProductSum::Take() {
   left_.clear();
   right_.clear();
   at::Tensor sum = std::move(total_);
-  if (symmetric_) Mirror_(&sum);
+  if (symmetric_) MirrorInPlace(&sum);
   return sum;
 }
 
