@@ -148,6 +148,7 @@ std::vector<Replacement> Refit(const Curvature& curvature, const SubLayer& dense
   target.weight = dense.out.weight.to(target.gram.device(), at::kDouble).t();
   target.outputs = at::mm(target.gram, target.weight);
   std::vector<Replacement> refits;
+  refits.reserve(kept.size());
   for (const std::vector<int64_t>& units : kept) refits.push_back(RefitOne(target, dense, units));
   return refits;
 }
