@@ -33,15 +33,15 @@ at::Tensor ResidualStream::Get() const {
 void ResidualStream::Set(const at::Tensor& hidden) {
   if (place_ == Place::kDevice) {
     hidden_ = hidden;
-  } else if (!hidden_.defined()) {
+    return;
+  }
+  if (!hidden_.defined()) {
     // Pinned: a GPU's copies from and to other memory go through a small buffer of the driver's.
     hidden_ = at::empty(hidden.sizes(),
                         hidden.options().device(at::kCPU).pinned_memory(device_.is_cuda()));
-    hidden_.copy_(hidden);
-  } else {
-    hidden_.copy_(hidden);
-    if (place_ == Place::kFile) DropPages(hidden_);
   }
+  hidden_.copy_(hidden);
+  if (place_ == Place::kFile) DropPages(hidden_);
 }
 
 }  // namespace coppice

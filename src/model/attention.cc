@@ -70,7 +70,7 @@ at::Tensor Mix(const at::Tensor& query, const at::Tensor& key, const at::Tensor&
   };
   c10::optional<at::Tensor> mask;
   if (bias.defined()) {
-    mask = bias.to(query.scalar_type()).expand({heads[0], heads[1], heads[2], heads[2]});
+    mask = bias.expand({heads[0], heads[1], heads[2], heads[2]});
   }
   return at::scaled_dot_product_attention(widened(query).reshape(heads), of_each_query(key),
                                           of_each_query(value), mask, /*dropout_p=*/0, causal,

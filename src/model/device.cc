@@ -45,8 +45,7 @@ bool ProcessorMultipliesBfloat16() {
 Compute ChooseCompute(const std::string& device, const std::string& dtype, Purpose purpose) {
   Compute compute;
   compute.device = ParseDevice(device);
-  // It makes a plan for every shape of a batch, which takes longer than all else; the other fused
-  // kernels are about as fast.
+  // cuDNN's attention makes a plan for every shape of a batch, which takes longer than all else.
   at::globalContext().setSDPUseCuDNN(false);
   if (dtype == "float32") {
     compute.dtype = at::kFloat;

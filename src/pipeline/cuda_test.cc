@@ -64,7 +64,7 @@ TEST_F(CudaTest, KeepsTheSameUnitsAndWritesTheSameWeights) {
       const Model a = LoadModel(folder_.path() / "cpu"), b = LoadModel(folder_.path() / "cuda");
       for (const auto& [name, tensor] : a.tensors) {
         const double scale = tensor.numel() == 0 ? 0 : tensor.abs().max().item<double>();
-        // The alignments of obs are solved from few tokens, which magnifies rounding.
+        // Of obs an alignment was seen to differ by 1.2e-3 (H200); why is not proved.
         EXPECT_LE(MaxDifference(tensor, b.tensors.at(name)),
                   (method == "obs" ? 5e-3 : 1e-3) * scale)
             << name;

@@ -133,18 +133,21 @@ std::vector<ObsCurve> Sweep(const std::vector<SweepOf>& of, int64_t width,
                             const ObsOptions& options) {
   const int64_t units = of[0].weight.size(0) / width;
   if (units == 0) return std::vector<ObsCurve>(of.size());
-  std::vector<ObsState> states;
-  std::vector<ObsCurve> curves;
-  for (const SweepOf& one : of) {
-    states.push_back(StartSweep(SweepMomentsOf(*one.curvature, options), one.weight, options));
-    states.back().units =
-        at::arange(units, at::TensorOptions(at::kLong).device(states.back().weight.device()))
-            .unsqueeze(0);
-    if (width == 1 || units > options.enumerate) continue;
-    curves.push_back(TryAllSets(states.back(), width));
-    states.clear();
+  const auto start = [&](const SweepOf& one) {
+    ObsState state = StartSweep(SweepMomentsOf(*one.curvature, options), one.weight, options);
+    state.units =
+        at::arange(units, at::TensorOptions(at::kLong).device(state.weight.device())).unsqueeze(0);
+    return state;
+  };
+  if (width > 1 && units <= options.enumerate) {
+    std::vector<ObsCurve> curves;
+    curves.reserve(of.size());
+    for (const SweepOf& one : of) curves.push_back(TryAllSets(start(one), width));
+    return curves;
   }
-  if (!curves.empty()) return curves;
+  std::vector<ObsState> states;
+  states.reserve(of.size());
+  for (const SweepOf& one : of) states.push_back(start(one));
   ObsState all = Together(states);
   states.clear();
   const Steps steps = width == 1 ? SweepChannels(options, &all) : SweepBlocks(width, &all);
