@@ -198,8 +198,8 @@ void AddObs(CLI::App* sub, PruneOptions* options) {
       ->capture_default_str();
   sub->add_option(
          "--measured", o.measured,
-         "obs: shares of a sub-layer at which its loss is measured; empty: none (default: 0.25, "
-         "0.5, 0.75; language models 0.5)")
+         "obs: shares of a sub-layer at which its loss is measured; empty: none (default: 0.33, "
+         "0.67; language models 0.5)")
       ->delimiter(',')
       ->expected(0, 8);
 }

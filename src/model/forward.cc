@@ -91,6 +91,7 @@ at::Tensor Forward(const Network& net, const Batch& batch, const UnitObserver& o
   at::Tensor hidden = Embed(net, batch);
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
     const Fetched sub = Fetch(net, i);
+    Prefetch(net, i + 1);
     at::Tensor inputs = UnitInputs(net, *sub, hidden, context);
     if (observer) inputs = observer(i, inputs);
     hidden = AddBranch(net, *sub, hidden, Project(*sub, inputs));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "core/error.h"
 #include "load/mapped_tensor.h"
@@ -113,6 +114,12 @@ void ForMatrices(Sub& sub, const Visit& visit) {
   visit(sub.out);
 }
 
+std::vector<at::Tensor> MatricesOf(const SubLayer& sub) {
+  std::vector<at::Tensor> matrices;
+  ForMatrices(sub, [&](const Linear& one) { matrices.push_back(one.weight); });
+  return matrices;
+}
+
 }  // namespace
 
 Fetched Fetch(const Network& net, size_t index) {
@@ -120,12 +127,29 @@ Fetched Fetch(const Network& net, size_t index) {
   if (!net.streamed) return {Fetched(), &kept};  // the network owns it
   const bool on_cpu = net.compute.device.is_cpu();
   auto bound = std::make_unique<SubLayer>(kept);
-  ForMatrices(*bound, [&](Linear& one) { one.weight = Bound(one.weight, net.compute); });
+  std::optional<std::vector<at::Tensor>> copies;
+  if (net.ahead) copies = net.ahead->Take(index, MatricesOf(kept));
+  size_t next = 0;
+  ForMatrices(*bound, [&](Linear& one) {
+    one.weight = copies ? (*copies)[next++] : Bound(one.weight, net.compute);
+  });
   // On the CPU what the products read may be the file itself.
   return {bound.release(), [kept, on_cpu](const SubLayer* gone) {
             const std::unique_ptr<const SubLayer> owned(gone);
             if (on_cpu) ForMatrices(kept, [](const Linear& one) { DropPages(one.weight); });
           }};
+}
+
+Fetched FetchOutput(const Network& net, size_t index) {
+  if (!net.streamed || net.compute.device.is_cpu()) return Fetch(net, index);
+  auto bound = std::make_shared<SubLayer>(net.sub_layers[index]);
+  bound->out.weight = Bound(bound->out.weight, net.compute);
+  return bound;
+}
+
+void Prefetch(const Network& net, size_t index) {
+  if (!net.ahead || index >= net.sub_layers.size()) return;
+  net.ahead->Begin(index, MatricesOf(net.sub_layers[index]));
 }
 
 void Rebind(const Model& model, size_t index, Network* net) {
@@ -157,6 +181,8 @@ Network Bind(const Model& model, const Compute& compute) {
   const int64_t room =
       compute.device.is_cuda() ? std::min(kDeviceBytes, compute.memory) : compute.memory;
   net.streamed = MatrixBytes(model, compute) > room;
+  if (net.streamed && compute.device.is_cuda())
+    net.ahead = std::make_shared<Ahead>(compute.device, compute.dtype);
   for (const SubLayerSpec& sub : spec.sub_layers)
     net.sub_layers.push_back(BindSubLayer(model, sub, compute, net.streamed));
   for (const HeadLinear& linear : spec.head) {

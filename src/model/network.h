@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/machine_memory.h"
+#include "model/ahead.h"
 #include "model/model.h"
 
 namespace coppice {
@@ -75,9 +76,10 @@ struct Network {
   std::vector<SubLayer> sub_layers;  // 2L; run what Fetch() gives of them
   bool streamed = false;             // whether the sub-layers' matrices are as the model has them
   std::vector<HeadLayer> head;
-  at::Tensor frequencies;  // decoders: float32, of the rotation, as in the spec
-  Norm final_norm;         // decoders
-  at::Tensor output;       // decoders: (V, D) compute dtype
+  at::Tensor frequencies;        // decoders: float32, of the rotation, as in the spec
+  Norm final_norm;               // decoders
+  at::Tensor output;             // decoders: (V, D) compute dtype
+  std::shared_ptr<Ahead> ahead;  // of a network that streams to a GPU: what Prefetch() has begun
 };
 
 // Copies what has another dtype or device, views the rest. Streams beyond compute.memory, on a GPU
@@ -90,5 +92,12 @@ void Rebind(const Model& model, size_t index, Network* net);
 // A sub-layer that can run. Keep it no longer than it is run: a streamed one's matrices go with it.
 using Fetched = std::shared_ptr<const SubLayer>;
 Fetched Fetch(const Network& net, size_t index);
+
+// The same for its output projection alone: the matrices of `in` may not be ready.
+Fetched FetchOutput(const Network& net, size_t index);
+
+// Begins to fetch, beside what a GPU computes, what Fetch() will be asked for next; of no effect
+// where nothing is to be copied, or beyond the last.
+void Prefetch(const Network& net, size_t index);
 
 }  // namespace coppice

@@ -12,12 +12,11 @@ namespace coppice {
 namespace {
 
 // A pass of a language model costs more, and its curves have the right shape more often: on
-// encoders one share instead of three gave mpnet-mnli a divergence of .080 instead of .070
-// (BENCHMARKS.md).
+// encoders one share gave mpnet-mnli a divergence of .080, two and three gave .070 (BENCHMARKS.md).
 std::vector<double> MeasuredShares(const ModelSpec& spec, const PruneOptions& options) {
   const bool language = spec.task == Task::kLanguageModel;
   return options.measured.value_or(language ? std::vector<double>{0.5}
-                                            : std::vector<double>{0.25, 0.5, 0.75});
+                                            : std::vector<double>{1.0 / 3, 2.0 / 3});
 }
 
 }  // namespace
@@ -30,13 +29,15 @@ double ObsDamping(const ModelSpec& spec, const PruneOptions& options) {
 }
 
 std::vector<int64_t> MeasuredCounts(const ModelSpec& spec, const PruneOptions& options,
-                                    int64_t units) {
+                                    const SubLayerSpec& sub) {
   const std::vector<double> shares = MeasuredShares(spec, options);
-  if (shares.empty() || units == 0) return {};
+  if (shares.empty() || sub.units == 0) return {};
+  const int64_t block = sub.kind == UnitKind::kChannel ? ObsOptions{}.block : 1;
   std::vector<int64_t> counts = {0};
   for (const double share : shares) {
-    const auto count = static_cast<int64_t>(std::llround(share * static_cast<double>(units)));
-    if (count > counts.back() && count < units) counts.push_back(count);
+    const double blocks = share * static_cast<double>(sub.units) / static_cast<double>(block);
+    const int64_t count = block * static_cast<int64_t>(std::llround(blocks));
+    if (count > counts.back() && count < sub.units) counts.push_back(count);
   }
   return counts;
 }

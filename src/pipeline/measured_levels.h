@@ -26,9 +26,10 @@ struct MeasuredLevels {
 // Times the mean diagonal of a Gram matrix, in sweeps and refits.
 double ObsDamping(const ModelSpec& spec, const PruneOptions& options);
 
-// Of a sub-layer's units: none, and the shares that are measured.
+// Of a sub-layer's units: none, and the shares that are measured, of channels in whole blocks of
+// the sweep.
 std::vector<int64_t> MeasuredCounts(const ModelSpec& spec, const PruneOptions& options,
-                                    int64_t units);
+                                    const SubLayerSpec& sub);
 
 // What levels are measured on: the first of the samples, of a language model two stretches of text.
 // Each costs half a forward pass a level.

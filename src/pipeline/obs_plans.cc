@@ -93,8 +93,12 @@ std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores
     plans.back().name = "whole heads";
   }
   if (wanted("fisher") || options.allocation == "fisher-units") {
+    // In the sweep's blocks: its curves hold at them, and odd widths are slower on GPUs.
+    SearchLimits blocks = limits;
+    if (options.allocation != "fisher-units")
+      blocks.multiple = std::max(blocks.multiple, ObsOptions{}.block);
     const GlobalSearchResult global =
-        SearchGlobally(spec, scores.fisher, costs, limit, SearchRules::kExact, limits);
+        SearchGlobally(spec, scores.fisher, costs, limit, SearchRules::kExact, blocks);
     ObsPlan fisher = AtCounts("fisher", global.plan, scores);
     if (!plans.empty() && fisher.loss > MostHopeful(spec) * plans[0].loss) return plans;
     plans.push_back(std::move(fisher));

@@ -50,6 +50,12 @@ ObsOptions HowToSweep(const Sweeps& sweeps, size_t index) {
   return {.damping = sweeps.damping, .fit_bias = sweeps.dense.sub_layers[index].out.bias.defined()};
 }
 
+// The widths of a sub-layer that are measured.
+std::vector<int64_t> CountsOf(const Sweeps& sweeps, size_t index) {
+  if (!sweeps.measures) return {};
+  return MeasuredCounts(sweeps.model.spec, sweeps.options, sweeps.model.spec.sub_layers[index]);
+}
+
 // Sub-layers whose sweeps wait for each other.
 struct Waiting {
   std::vector<size_t> sub_layers;
@@ -71,8 +77,10 @@ int64_t WaitingBytes(const Network& dense) {
   return dense.compute.device.is_cuda() && !dense.streamed ? kBytes : 0;
 }
 
-// The curves of those that wait, all of a shape in one sweep.
-void AddCurves(const Sweeps& sweeps, const Waiting& waiting, ObsScores* scores) {
+// The curves of those that wait, all of a shape in one sweep; the refits of each that are measured.
+std::vector<std::map<int64_t, at::Tensor>> AddCurves(const Sweeps& sweeps, const Waiting& waiting,
+                                                     ObsScores* scores) {
+  std::vector<std::map<int64_t, at::Tensor>> refits(waiting.sub_layers.size());
   using Shape = std::tuple<int64_t, int64_t, bool>;  // inputs, inputs of a unit, bias
   std::map<Shape, std::vector<size_t>> alike;        // places in `waiting`
   for (size_t k = 0; k < waiting.sub_layers.size(); ++k) {
@@ -83,11 +91,15 @@ void AddCurves(const Sweeps& sweeps, const Waiting& waiting, ObsScores* scores) 
     std::vector<SweepOf> of;
     for (const size_t k : places)
       of.push_back({&waiting.curvatures[k], ProjectionOf(sweeps.model, waiting.sub_layers[k])});
-    std::vector<ObsCurve> curves =
-        MakeObsCurves(of, std::get<1>(shape), HowToSweep(sweeps, waiting.sub_layers[places[0]]));
-    for (size_t k = 0; k < places.size(); ++k)
-      scores->curves[waiting.sub_layers[places[k]]] = std::move(curves[k]);
+    const size_t first = waiting.sub_layers[places[0]];
+    std::vector<Swept> swept =
+        MakeObsCurves(of, std::get<1>(shape), HowToSweep(sweeps, first), CountsOf(sweeps, first));
+    for (size_t k = 0; k < places.size(); ++k) {
+      scores->curves[waiting.sub_layers[places[k]]] = std::move(swept[k].curve);
+      refits[places[k]] = std::move(swept[k].refits);
+    }
   }
+  return refits;
 }
 
 // A sub-layer's heads in their basis with the levels of narrower values.
@@ -102,16 +114,19 @@ void AddBasis(const Sweeps& sweeps, size_t index, const Curvature& curvature, Ob
                       heads.bases[index].values, HowToSweep(sweeps, index));
 }
 
-// What is to be measured of a sub-layer, refitted.
+// What is to be measured of a sub-layer. refits: by units kept, of the sweep.
 void AddMeasured(const Sweeps& sweeps, size_t index, const SubLayer& sub,
-                 const Curvature& curvature, const ObsScores& scores, MeasuredLevels* levels) {
-  const ObsCurve& curve = scores.curves[index];
-  levels->counts[index] = MeasuredCounts(sweeps.model.spec, sweeps.options, sub.units);
+                 const Curvature& curvature, const std::map<int64_t, at::Tensor>& refits,
+                 const ObsScores& scores, MeasuredLevels* levels) {
+  for (const int64_t units : CountsOf(sweeps, index)) {
+    const auto refit = refits.find(units);
+    if (refit == refits.end()) continue;  // the sweep did not come by
+    levels->counts[index].push_back(units);
+    levels->refits[index].push_back(
+        ReplacementBy(refit->second, KeptUnits(scores.curves[index], units), curvature, sub));
+  }
   if (levels->counts[index].empty()) return;
-  std::vector<std::vector<int64_t>> kept;
-  for (const int64_t units : levels->counts[index]) kept.push_back(KeptUnits(curve, units));
-  if (index == 0) kept.push_back(KeptUnits(curve, sub.units));
-  levels->refits[index] = Refit(curvature, sub, kept, sweeps.damping);
+  if (index == 0) levels->refits[index].push_back(Whole(sub));
   if (sweeps.parts.keys) {
     levels->narrow_keys[index] =
         WithNarrowKeys(sweeps.model, sweeps.dense, index, scores.heads.bases);
@@ -156,12 +171,13 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
   Waiting waiting;
   const auto sweep = [&] {
     if (dense.streamed) ReleaseKeptMemory(dense.compute);
-    AddCurves(sweeps, waiting, &scores);
+    const auto refits = AddCurves(sweeps, waiting, &scores);
     for (size_t k = 0; k < waiting.sub_layers.size(); ++k) {
       const size_t i = waiting.sub_layers[k];
       const Curvature& curvature = waiting.curvatures[k];
       AddBasis(sweeps, i, curvature, &scores);
-      if (sweeps.measures) AddMeasured(sweeps, i, *Fetch(dense, i), curvature, scores, &levels);
+      if (sweeps.measures)
+        AddMeasured(sweeps, i, *Fetch(dense, i), curvature, refits[k], scores, &levels);
       if (options.rounds > 0) scores.curvatures[i] = std::move(waiting.curvatures[k]);
       progress->Step();
     }

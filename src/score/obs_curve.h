@@ -16,6 +16,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "score/obs_sweep.h"
@@ -38,10 +39,20 @@ struct SweepOf {
   at::Tensor weight;  // (I, D) the output projection
 };
 
+// What a sweep gives.
+struct Swept {
+  ObsCurve curve;
+  // By units kept: (k, D) float64 the projection refitted to the inputs of KeptUnits(), on the
+  // moments' device.
+  std::map<int64_t, at::Tensor> refits;
+};
+
 // Of sub-layers of one shape, in one sweep; width: the inputs a unit owns. It runs in float64 on
-// the moments' device; the curves are on the CPU.
-std::vector<ObsCurve> MakeObsCurves(const std::vector<SweepOf>& of, int64_t width,
-                                    const ObsOptions& options);
+// the moments' device; the curves are on the CPU. refitted: the widths whose projections are
+// wanted; those that the sweep does not come by are left out.
+std::vector<Swept> MakeObsCurves(const std::vector<SweepOf>& of, int64_t width,
+                                 const ObsOptions& options,
+                                 const std::vector<int64_t>& refitted = {});
 
 // Of one alone.
 ObsCurve MakeObsCurve(const Curvature& curvature, const at::Tensor& weight, int64_t width,

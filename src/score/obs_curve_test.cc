@@ -27,27 +27,35 @@ struct Problem {
     curvature.positions = 40;
     curvature.Add(x, g);
   }
-  // tr(G E'A E) / 2 / positions of the best refit without `dropped`, A damped as in the sweep.
-  double LossWithout(const std::vector<int64_t>& kept, bool centred) const {
+  // Damped as in the sweep.
+  at::Tensor Gram(bool centred) const {
     const at::Tensor x64 = x.to(at::kDouble);
     const at::Tensor from = centred ? x64 - x64.mean(0, true) : x64;
     at::Tensor a = at::mm(from.t(), from);
     a.diagonal().add_(kDamping * a.diagonal().mean());
     a.diagonal().mul_(1 + 1e-4);
-    const at::Tensor metric = at::mm(g.to(at::kDouble).t(), g.to(at::kDouble)) / 400;
-    const at::Tensor w = weight.to(at::kDouble);
+    return a;
+  }
+  at::Tensor RowsOf(const std::vector<int64_t>& kept) const {
     std::vector<int64_t> rows;
     for (const int64_t unit : kept) {
       for (int64_t k = 0; k < width_of_unit; ++k) rows.push_back(unit * width_of_unit + k);
     }
-    at::Tensor error = w.clone();
-    if (!rows.empty()) {
-      const at::Tensor index = at::tensor(rows, at::kLong);
-      const at::Tensor block = a.index_select(0, index).index_select(1, index);
-      const at::Tensor fit = at::linalg_solve(block, at::mm(a.index_select(0, index), w));
-      error.index_add_(0, index, -fit);
-    }
-    const at::Tensor cost = at::mm(metric, at::mm(error.t(), at::mm(a, error))).trace() / 2;
+    return at::tensor(rows, at::kLong);
+  }
+  // The best weights of the kept units' inputs.
+  at::Tensor Fit(const std::vector<int64_t>& kept, bool centred) const {
+    const at::Tensor a = Gram(centred), rows = RowsOf(kept);
+    const at::Tensor block = a.index_select(0, rows).index_select(1, rows);
+    return at::linalg_solve(block, at::mm(a.index_select(0, rows), weight.to(at::kDouble)));
+  }
+  // tr(G E'A E) / 2 / positions of the best refit to `kept`.
+  double LossWithout(const std::vector<int64_t>& kept, bool centred) const {
+    const at::Tensor metric = at::mm(g.to(at::kDouble).t(), g.to(at::kDouble)) / 400;
+    at::Tensor error = weight.to(at::kDouble, /*non_blocking=*/false, /*copy=*/true);
+    if (!kept.empty()) error.index_add_(0, RowsOf(kept), -Fit(kept, centred));
+    const at::Tensor cost =
+        at::mm(metric, at::mm(error.t(), at::mm(Gram(centred), error))).trace() / 2;
     return cost.item<double>() / 40;
   }
   int64_t width_of_unit;
@@ -70,23 +78,44 @@ TEST(ObsCurve, EveryWidthCostsWhatItsRefitCosts) {
   }
 }
 
+TEST(ObsCurve, GivesTheRefitsOfTheWidthsThatAreWanted) {
+  for (const bool centred : {true, false}) {
+    for (const auto& [units, width] : {std::pair{40, 1}, {8, 3}, {5, 3}}) {
+      const Problem a(units, width, 6), b(units, width, 7);
+      const std::vector<Swept> swept = MakeObsCurves(
+          {{&a.curvature, a.weight}, {&b.curvature, b.weight}}, width,
+          {.damping = kDamping, .block = 4, .fit_bias = centred}, {0, 3, 4, 20, 1000});
+      ASSERT_EQ(swept.size(), 2u);
+      for (const auto& [p, s] : {std::pair{&a, &swept[0]}, {&b, &swept[1]}}) {
+        EXPECT_EQ(s->refits.size(), 3u) << units;  // of channels 0, 4 and 20, of heads 0, 3 and 4
+        for (const auto& [count, refit] : s->refits) {
+          const std::vector<int64_t> kept = KeptUnits(s->curve, count);
+          ASSERT_EQ(refit.sizes(), at::IntArrayRef({count * width, 6}));
+          if (count == 0) continue;
+          EXPECT_LT(MaxDifference(refit, p->Fit(kept, centred)), 1e-5) << count;
+        }
+      }
+    }
+  }
+}
+
 // What a GPU does with the sub-layers of a model; each alone gives the same.
 TEST(ObsCurve, OfSeveralAtOnceAreThoseOfEach) {
   for (const int64_t width : {1, 3}) {
     const Problem a(20, width, 3), b(20, width, 4), c(20, width, 5);
     const ObsOptions options = {.damping = kDamping, .block = 4};
-    const std::vector<ObsCurve> curves = MakeObsCurves(
+    const std::vector<Swept> swept = MakeObsCurves(
         {{&a.curvature, a.weight}, {&b.curvature, b.weight}, {&c.curvature, c.weight}}, width,
         options);
-    ASSERT_EQ(curves.size(), 3u);
+    ASSERT_EQ(swept.size(), 3u);
     size_t k = 0;
     for (const Problem* p : {&a, &b, &c}) {
       const ObsCurve alone = MakeObsCurve(p->curvature, p->weight, width, options);
-      EXPECT_EQ(curves[k].counts, alone.counts);
-      EXPECT_EQ(curves[k].order, alone.order);
+      const ObsCurve& together = swept[k++].curve;
+      EXPECT_EQ(together.counts, alone.counts);
+      EXPECT_EQ(together.order, alone.order);
       for (size_t level = 0; level < alone.losses.size(); ++level)
-        EXPECT_NEAR(curves[k].losses[level], alone.losses[level], 1e-9 * alone.losses.front());
-      ++k;
+        EXPECT_NEAR(together.losses[level], alone.losses[level], 1e-9 * alone.losses.front());
     }
   }
 }

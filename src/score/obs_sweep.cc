@@ -41,18 +41,21 @@ ObsState StartSweep(const SweepMoments& moments, const at::Tensor& weight,
   state.inverse = at::cholesky_inverse(FactorOf(gram, options.own_damping)).unsqueeze(0);
   state.weight =
       at::mm(weight.to(gram.device()).to(at::kDouble) * energy, moments.metric).unsqueeze(0);
+  state.energy = energy.unsqueeze(0);
+  state.metric = moments.metric.unsqueeze(0);
   return state;
 }
 
 ObsState Together(const std::vector<ObsState>& states) {
   if (states.size() == 1) return states[0];  // it may be a gigabyte
-  std::vector<at::Tensor> inverses, weights, units;
-  for (const ObsState& one : states) {
-    inverses.push_back(one.inverse);
-    weights.push_back(one.weight);
-    units.push_back(one.units);
-  }
-  return {at::cat(inverses), at::cat(weights), at::cat(units)};
+  const auto joined = [&](at::Tensor ObsState::*part) {
+    std::vector<at::Tensor> parts;
+    parts.reserve(states.size());
+    for (const ObsState& one : states) parts.push_back(one.*part);
+    return at::cat(parts);
+  };
+  return {joined(&ObsState::inverse), joined(&ObsState::weight), joined(&ObsState::units),
+          joined(&ObsState::energy), joined(&ObsState::metric)};
 }
 
 at::Tensor RowsOfEach(const at::Tensor& x, const at::Tensor& rows) {
@@ -67,6 +70,13 @@ void KeepInputs(const at::Tensor& inputs, ObsState* state) {
   state->inverse =
       RowsOfEach(RowsOfEach(state->inverse, inputs).transpose(1, 2).contiguous(), inputs);
   state->weight = RowsOfEach(state->weight, inputs);
+  state->energy = RowsOfEach(state->energy, inputs);
+}
+
+at::Tensor RefittedWeights(const ObsState& state, const at::Tensor& inputs) {
+  return at::linalg_solve_triangular(state.metric, RowsOfEach(state.weight, inputs),
+                                     /*upper=*/false, /*left=*/false)
+      .div_(RowsOfEach(state.energy, inputs));
 }
 
 // With the block's factor, [A^-1]_BB = L L', everything is a product with P = L^-1 [A^-1]_B: the

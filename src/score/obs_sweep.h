@@ -34,6 +34,8 @@ struct ObsState {
   at::Tensor inverse;  // (S, I, I) float64 A^-1
   at::Tensor weight;   // (S, I, D) float64 W L
   at::Tensor units;    // (S, I / width) int64 which units are left; for the caller's use
+  at::Tensor energy;   // (S, I, 1) float64: X has been divided by it, W multiplied
+  at::Tensor metric;   // (S, D, D) float64 L
 };
 
 // Of one sub-layer. weight: (I, D) the output projection. The moments' Gram matrix is used up.
@@ -48,6 +50,10 @@ at::Tensor RemoveInputs(const at::Tensor& inputs, ObsState* state);
 
 // x: (S, n, m) -> (S, b, m), of each matrix the rows (S, b) int64.
 at::Tensor RowsOfEach(const at::Tensor& x, const at::Tensor& rows);
+
+// What the projection would be if the inputs (S, b) alone were left, all others being removed
+// already: (S, b, D), refitted, in the units of the file.
+at::Tensor RefittedWeights(const ObsState& state, const at::Tensor& inputs);
 
 // Leaves nothing but the inputs (S, b), int64.
 void KeepInputs(const at::Tensor& inputs, ObsState* state);

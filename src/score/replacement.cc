@@ -103,32 +103,32 @@ std::vector<Replacement> Ready(std::vector<Replacement> replacements, const Comp
 // What all refits of a sub-layer share.
 struct Target {
   at::Tensor gram;     // (I, I) float64, centred where there is a bias, damped
-  at::Tensor mean;     // (I) float64
-  at::Tensor weight;   // (I, D) float64 of the whole projection
   at::Tensor outputs;  // (I, D) float64 gram * weight
 };
 
-Replacement RefitOne(const Target& target, const SubLayer& dense,
-                     const std::vector<int64_t>& kept) {
-  Replacement result;
-  result.inputs = InputsOf(kept, dense.width, target.gram.device());
-  at::Tensor refitted = at::empty({0, target.weight.size(1)}, target.weight.options());
-  if (!kept.empty()) {
-    const at::Tensor block =
-        target.gram.index_select(0, result.inputs).index_select(1, result.inputs);  // (k, k)
-    refitted = at::cholesky_solve(target.outputs.index_select(0, result.inputs),
-                                  at::linalg_cholesky(block));  // (k, D)
-  }
-  result.out.weight = refitted.t().to(dense.out.weight.scalar_type()).contiguous();
-  if (dense.out.bias.defined()) {
-    const at::Tensor shift = at::mv(target.weight.t(), target.mean) -
-                             at::mv(refitted.t(), target.mean.index_select(0, result.inputs));
-    result.out.bias = (dense.out.bias.to(at::kDouble) + shift).to(dense.out.bias.scalar_type());
-  }
-  return result;
+at::Tensor RefitOne(const Target& target, const SubLayer& dense, const std::vector<int64_t>& kept) {
+  if (kept.empty()) return target.outputs.narrow(0, 0, 0);
+  const at::Tensor inputs = InputsOf(kept, dense.width, target.gram.device());
+  const at::Tensor block = target.gram.index_select(0, inputs).index_select(1, inputs);  // (k, k)
+  return at::cholesky_solve(target.outputs.index_select(0, inputs),
+                            at::linalg_cholesky(block));  // (k, D)
 }
 
 }  // namespace
+
+Replacement ReplacementBy(const at::Tensor& refitted, const std::vector<int64_t>& kept,
+                          const Curvature& curvature, const SubLayer& dense) {
+  Replacement result;
+  result.inputs = InputsOf(kept, dense.width, refitted.device());
+  result.out.weight = refitted.t().to(dense.out.weight.scalar_type()).contiguous();
+  if (!dense.out.bias.defined()) return result;
+  const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);  // (I)
+  const at::Tensor weight = dense.out.weight.to(refitted.device(), at::kDouble);        // (D, I)
+  const at::Tensor shift =
+      at::mv(weight, mean) - at::mv(refitted.t(), mean.index_select(0, result.inputs));
+  result.out.bias = (dense.out.bias.to(at::kDouble) + shift).to(dense.out.bias.scalar_type());
+  return result;
+}
 
 Replacement Whole(const SubLayer& dense) {
   return {at::arange(dense.units * dense.width,
@@ -141,15 +141,16 @@ std::vector<Replacement> Refit(const Curvature& curvature, const SubLayer& dense
   if (kept.empty() || dense.units == 0) return std::vector<Replacement>(kept.size(), Whole(dense));
   Target target;
   target.gram = curvature.gram.Total();
-  target.mean = curvature.input_sum / static_cast<double>(curvature.tokens);
-  if (dense.out.bias.defined())
-    target.gram.addr_(curvature.input_sum, target.mean, /*beta=*/1, /*alpha=*/-1);
+  if (dense.out.bias.defined()) {
+    const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);
+    target.gram.addr_(curvature.input_sum, mean, /*beta=*/1, /*alpha=*/-1);
+  }
   target.gram.diagonal().add_(damping * target.gram.diagonal().mean());
-  target.weight = dense.out.weight.to(target.gram.device(), at::kDouble).t();
-  target.outputs = at::mm(target.gram, target.weight);
+  target.outputs = at::mm(target.gram, dense.out.weight.to(target.gram.device(), at::kDouble).t());
   std::vector<Replacement> refits;
   refits.reserve(kept.size());
-  for (const std::vector<int64_t>& units : kept) refits.push_back(RefitOne(target, dense, units));
+  for (const std::vector<int64_t>& units : kept)
+    refits.push_back(ReplacementBy(RefitOne(target, dense, units), units, curvature, dense));
   return refits;
 }
 
@@ -182,6 +183,7 @@ std::vector<std::vector<double>> MeasureReplacements(
         net, {first, first + static_cast<std::ptrdiff_t>(at_once)}, replacements, !others.empty());
     for (size_t i = 0; i < count; ++i) {
       const Fetched sub = Fetch(net, i);
+      Prefetch(net, i + 1);
       const std::vector<Replacement> tried = Ready(replacements[i], net.compute);
       const std::vector<Replacement> other =
           others.empty() ? std::vector<Replacement>() : Ready({others[i]}, net.compute);

@@ -22,6 +22,11 @@ struct Replacement {
   std::optional<SubLayer> whole = {};  // then the others are not used
 };
 
+// The projection with the kept units' inputs alone. refitted: (k, D) float64 weights that fit what
+// the whole one gives on dense inputs (obs_curve.h).
+Replacement ReplacementBy(const at::Tensor& refitted, const std::vector<int64_t>& kept,
+                          const Curvature& curvature, const SubLayer& dense);
+
 // Of each list of kept units the projection, refitted to what the whole one gives on dense inputs.
 // `dense`: the sub-layer, fetched. damping: times the mean diagonal of the Gram matrix.
 std::vector<Replacement> Refit(const Curvature& curvature, const SubLayer& dense,

@@ -64,4 +64,8 @@ std::vector<Fetched> FetchAll(const Network& net, const Segment& segment) {
   return fetched;
 }
 
+void PrefetchAll(const Network& net, const Segment& segment) {
+  for (size_t i = segment.begin; i < segment.end; ++i) Prefetch(net, i);
+}
+
 }  // namespace coppice

@@ -52,6 +52,7 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
   Progress progress(console, "statistics", static_cast<int64_t>(net.sub_layers.size()));
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
     Fetched sub = Fetch(net, i);
+    Prefetch(net, i + 1);
     UnitStatistics statistics;
     ProductSum gram;
     for (Stream& s : streams) {

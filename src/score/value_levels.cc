@@ -50,7 +50,9 @@ std::vector<ValueLevel> MakeValueLevels(const Curvature& curvature, const at::Te
       moments, Turned(weight.to(turn.device(), at::kDouble).contiguous(), turn), options);
   for (const int64_t count : curve.counts) {
     if (count == 0) continue;
-    ObsState state = {whole.inverse.clone(), whole.weight.clone(), {}};
+    ObsState state = whole;
+    state.inverse = whole.inverse.clone();
+    state.weight = whole.weight.clone();
     double cost = LeaveUnits(KeptUnits(curve, count), units, &state);
     const at::Tensor heads = at::arange(state.weight.size(1) / width,
                                         at::TensorOptions(at::kLong).device(turn.device()));

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "model/forward.h"
 
 namespace coppice {
@@ -50,6 +52,8 @@ SplitMoments FitMoments(const Network& teacher, const Network& student, size_t i
   const Target target = rules.target;
   const Fetched wanted = Fetch(teacher, index);
   const Fetched present = Fetch(student, index);
+  Prefetch(teacher, index + 1);
+  if (rules.next_is_known) Prefetch(student, index + 1);
   const bool fit_unpruned = rules.unpruned != nullptr && wanted->kind == UnitKind::kChannel;
   const Fetched unpruned = fit_unpruned ? Fetch(*rules.unpruned, index) : Fetched();
   SplitSums sums;
@@ -101,7 +105,9 @@ SplitMoments InputMoments(const Network& teacher, const Network& student, size_t
 }
 
 void Advance(const Network& student, size_t index, std::vector<Streams>* streams) {
-  const Fetched sub = Fetch(student, index);
+  const bool all_kept = std::all_of(streams->begin(), streams->end(),
+                                    [](const Streams& s) { return s.inputs.defined(); });
+  const Fetched sub = all_kept ? FetchOutput(student, index) : Fetch(student, index);
   for (Streams& s : *streams) {
     const at::Tensor hidden = s.student.Get();
     const at::Tensor inputs =

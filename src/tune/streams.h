@@ -43,9 +43,10 @@ std::vector<Streams> StartStreams(const Network& teacher, const FitSamples& samp
 
 struct FitRules {
   Target target = Target::kDrift;
-  bool first_only = false;   // the first token of every sample alone is fitted
-  bool keep_inputs = false;  // the student's unit inputs stay for Advance()
-  bool own_rival = false;    // the residual of Target::kOwn is gathered as a rival
+  bool first_only = false;     // the first token of every sample alone is fitted
+  bool keep_inputs = false;    // the student's unit inputs stay for Advance()
+  bool own_rival = false;      // the residual of Target::kOwn is gathered as a rival
+  bool next_is_known = false;  // the student's next sub-layer stays as it is until it is fitted
   // f of a feed-forward sub-layer is this network's, where there is one; the teacher's stream moves
   // on with its own all the same (tune/published_tuning.h).
   const Network* unpruned = nullptr;

@@ -19,7 +19,7 @@ namespace {
 // Unit inputs of one sub-layer kept between the two passes, at most; beyond it they are computed
 // again.
 int64_t KeptInputBytes(const Compute& compute) {
-  return int64_t{compute.device.is_cuda() ? 5 : 1} << 30;
+  return int64_t{compute.device.is_cuda() ? 3 : 1} << 30;
 }
 
 // Of few samples, one in so many is held out to check the repair by.
@@ -36,13 +36,13 @@ struct Repairing {
   bool stopped = false;   // the published tuning
   TuneResult result;
 
-  // Puts new tensors of a sub-layer where everybody reads them: on the CPU, in the dtype that they
-  // will be written in.
+  // Puts new tensors of a sub-layer where everybody reads them, in the dtype that they will be
+  // written in. They stay on the device: what a trial rejects is never copied.
   void Put(size_t index, const std::map<std::string, at::Tensor>& tensors) {
     for (const auto& [name, tensor] : tensors) {
       const auto old = model.tensors.find(name);
       at::Tensor kept = old == model.tensors.end() ? tensor : tensor.to(old->second.scalar_type());
-      kept = in_files ? InFile(kept) : kept.to(at::kCPU);
+      if (in_files) kept = InFile(kept);
       model.tensors[name] = kept;
       result.tensors[name] = kept;
     }
@@ -205,6 +205,7 @@ void RepairOne(size_t index, Repairing* repairing) {
                   .first_only = options.published && pooled && index + 1 == count,
                   .keep_inputs = input_bytes <= KeptInputBytes(repairing->student.compute),
                   .own_rival = OwnCompetes(spec, *repairing),
+                  .next_is_known = !options.align,
                   .unpruned = options.unpruned},
                  &repairing->streams);
   const SubLayer& sub = repairing->student.sub_layers[index];
@@ -293,11 +294,11 @@ Model WithTensors(const Model& model, const std::map<std::string, at::Tensor>& t
   for (const auto& [name, tensor] : tensors) {
     const auto old = changed.tensors.find(name);
     if (old == changed.tensors.end()) {  // a bias that was not there
-      changed.tensors[name] = tensor;
+      changed.tensors[name] = tensor.to(at::kCPU);
       continue;
     }
     Check(old->second.sizes().equals(tensor.sizes()), "repaired tensor has another shape: " + name);
-    old->second = tensor.to(old->second.scalar_type());
+    old->second = tensor.to(at::kCPU, old->second.scalar_type());
   }
   changed.config = ConfigWithSizes(changed.config, changed.spec, changed.tensors);
   return changed;

@@ -61,7 +61,8 @@ struct TuneRecord {
   std::string note;                // why it is not the repair that was asked for; empty if it is
 };
 
-// New tensors by name, each in the dtype that it had (float32 where it is new); the record; and how
+// New tensors by name, on the networks' device or in a file, each in the dtype that it had (float32
+// where it is new); the record; and how
 // far the repaired model's outputs are from the teacher's on the held-out samples (no target but
 // kDense gives it).
 struct TuneResult {
@@ -75,7 +76,7 @@ struct TuneResult {
 TuneResult Tune(const Network& teacher, const Model& student, const FitSamples& samples,
                 const TuneOptions& options, const Console& console);
 
-// The model with the repaired tensors, each in the dtype that it had.
+// The model with the repaired tensors, each on the CPU in the dtype that it had.
 Model WithTensors(const Model& model, const std::map<std::string, at::Tensor>& tensors);
 
 }  // namespace coppice
