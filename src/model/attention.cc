@@ -85,15 +85,18 @@ at::Tensor Rotate(const SubLayer& sub, const at::Tensor& x, const AttentionConte
   const auto own = [&](const at::Tensor& angles) {
     return sub.turns.defined() ? angles.index_select(1, sub.turns) : angles;
   };
-  at::Tensor turned;
+  const at::Tensor cosine = own(context.cosine), sine = own(context.sine);  // (T, K) float32
   if (context.neighbours) {
     const at::Tensor pairs = x.to(at::kFloat).unflatten(-1, {-1, 2});
-    turned = at::stack({-pairs.select(-1, 1), pairs.select(-1, 0)}, -1).flatten(-2);
-  } else {
-    const std::vector<at::Tensor> halves = x.to(at::kFloat).chunk(2, -1);
-    turned = at::cat({-halves[1], halves[0]}, -1);
+    const at::Tensor turned =
+        at::stack({-pairs.select(-1, 1), pairs.select(-1, 0)}, -1).flatten(-2);
+    return (x * cosine + turned * sine).to(x.scalar_type());
   }
-  return (x * own(context.cosine) + turned * own(context.sine)).to(x.scalar_type());
+  // Half by half, which moves the fewest bytes. The products are float32, as the angles are.
+  const int64_t pairs = x.size(-1) / 2;
+  const at::Tensor c = cosine.slice(1, 0, pairs), s = sine.slice(1, 0, pairs);
+  const at::Tensor a = x.slice(-1, 0, pairs), b = x.slice(-1, pairs);
+  return at::cat({(a * c - b * s).to(x.scalar_type()), (b * c + a * s).to(x.scalar_type())}, -1);
 }
 
 void AddRotation(const Network& net, int64_t first, int64_t tokens, AttentionContext* context) {

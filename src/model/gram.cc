@@ -21,12 +21,13 @@ int64_t BlockWidth(int64_t inputs) {
   return std::max(kLeast, (inputs + kBlocks - 1) / kBlocks);
 }
 
-// sum += left'right of bfloat16 on a GPU, kRows rows a product and several products a launch.
+// sum += left'right of bfloat16 on a GPU, kRows rows a product; of small products several a launch.
 void AddOnGpu(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) {
   constexpr int64_t kNumbers = int64_t{1} << 26;  // of products that are there at one time
-  const int64_t rows = left.size(0);
+  constexpr int64_t kLarge = int64_t{1} << 22;    // of one that a GPU is busy with
+  const int64_t rows = left.size(0), numbers = left.size(1) * right.size(1);
   const int64_t most =
-      std::clamp<int64_t>(kNumbers / (left.size(1) * right.size(1)), 1, rows / kRows + 1);
+      numbers >= kLarge ? 1 : std::clamp<int64_t>(kNumbers / numbers, 1, rows / kRows + 1);
   for (int64_t begin = 0; begin < rows;) {
     const int64_t count = std::min(most, (rows - begin) / kRows);
     const int64_t end = count > 0 ? begin + count * kRows : rows;
@@ -36,7 +37,7 @@ void AddOnGpu(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) 
                                        y.unflatten(0, {count, kRows}), at::kFloat);
       sum->add_(parts.sum(0));
     } else {
-      sum->add_(at::mm(x.t(), y, at::kFloat));
+      at::addmm_out(*sum, *sum, x.t(), y, at::kFloat);
     }
     begin = end;
   }

@@ -10,7 +10,6 @@
 #include "export/forms.h"
 #include "export/gguf.h"
 #include "model/device.h"
-#include "model/own_stream.h"
 #include "pipeline/costs.h"
 #include "pipeline/curve.h"
 #include "pipeline/examples.h"
@@ -167,7 +166,6 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   const Compute compute = ComputeOf(options, Purpose::kCalibrate);
   report.device = DeviceName(compute);
   report.dtype = DtypeName(compute);
-  std::future<void> warm = std::async(std::launch::async, [&compute] { WarmUp(compute); });
 
   Model model;
   Network dense;
@@ -180,7 +178,6 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     dense = Bind(model, compute);
     DescribeModel(model, &report);
     report.images = model.spec.image.grid > 0;
-    warm.get();
   }
   Examples examples;
   {

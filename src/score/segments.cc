@@ -43,7 +43,8 @@ std::vector<Segment> MakeSegments(const Network& net, int64_t tokens, const Segm
   int64_t activations = 0, statistics = 0;
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
     const SubLayer& sub = net.sub_layers[i];
-    const int64_t more_activations = tokens * BytesPerToken(net, sub) + MatrixBytes(net, sub);
+    // The next segment's matrices are fetched meanwhile.
+    const int64_t more_activations = tokens * BytesPerToken(net, sub) + 2 * MatrixBytes(net, sub);
     const int64_t more_statistics = curvature ? CurvatureBytes(net, sub) : 0;
     const bool full = more_activations > limits.activations - activations ||
                       more_statistics > limits.statistics - statistics;

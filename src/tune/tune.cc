@@ -37,12 +37,13 @@ struct Repairing {
   TuneResult result;
 
   // Puts new tensors of a sub-layer where everybody reads them, in the dtype that they will be
-  // written in. They stay on the device: what a trial rejects is never copied.
+  // written in. They stay on the device where the student does: what a trial rejects is never
+  // copied.
   void Put(size_t index, const std::map<std::string, at::Tensor>& tensors) {
     for (const auto& [name, tensor] : tensors) {
       const auto old = model.tensors.find(name);
       at::Tensor kept = old == model.tensors.end() ? tensor : tensor.to(old->second.scalar_type());
-      if (in_files) kept = InFile(kept);
+      if (student.streamed) kept = in_files ? InFile(kept) : kept.to(at::kCPU);
       model.tensors[name] = kept;
       result.tensors[name] = kept;
     }
