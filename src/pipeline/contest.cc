@@ -4,7 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <future>
+#include <utility>
+#include <vector>
 
+#include "model/own_stream.h"
 #include "shrink/shrink.h"
 
 namespace coppice {
@@ -38,8 +42,31 @@ struct Contest {
   bool whole;         // the samples are all there are: the best is what is wanted
   Repaired repaired;  // the best, where it is
 
-  void Try(const Entry& entry) {
-    Repaired tried = RepairEntry(model, dense, samples, entry, console);
+  // On a GPU side by side: each alone is bound by the launching of kernels. Where matrices stream,
+  // and on the CPU, there is room for one.
+  void Try(const std::vector<Entry>& entries) {
+    if (dense.compute.device.is_cpu() || dense.streamed || entries.size() == 1) {
+      for (const Entry& entry : entries)
+        Judge(entry, RepairEntry(model, dense, samples, entry, console));
+      return;
+    }
+    const Console quiet(true);
+    std::vector<std::future<Repaired>> repairs;
+    repairs.reserve(entries.size());
+    for (const Entry& entry : entries) {
+      repairs.push_back(std::async(std::launch::async, [&, entry] {
+        const OwnStream stream(dense.compute);
+        return RepairEntry(model, dense, samples, entry, quiet);
+      }));
+    }
+    Progress progress(console, "trials", static_cast<int64_t>(entries.size()));
+    for (size_t k = 0; k < entries.size(); ++k) {
+      Judge(entries[k], repairs[k].get());
+      progress.Step();
+    }
+  }
+
+  void Judge(const Entry& entry, Repaired tried) {
     const Divergence divergence = tried.result.held_out.value_or(Divergence{});
     console.Note(fmt::format("  widths by {}, target {}{}: {:.5f} nats on held-out samples",
                              entry.plan->name, TargetName(entry.tune.target),
@@ -79,11 +106,14 @@ Repaired RunContest(const Model& model, const Network& dense, const FitSamples& 
     const bool whole = part.samples.size() == samples.fitted.samples.size();
     Contest contest{model, dense, {part, samples.held_out}, console, &report->trials, {},
                     whole, {}};
-    for (const ObsPlan& plan : plans) contest.Try({&plan, &all.bases, tune});
+    std::vector<Entry> entries;
+    entries.reserve(plans.size());
+    for (const ObsPlan& plan : plans) entries.push_back({&plan, &all.bases, tune});
+    contest.Try(entries);
     if (align == "best") {
       Entry other = contest.best;
       other.tune.align = !other.tune.align;
-      contest.Try(other);
+      contest.Try({other});
     }
     entry = contest.best;
     if (whole) {

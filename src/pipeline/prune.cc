@@ -10,6 +10,7 @@
 #include "export/forms.h"
 #include "export/gguf.h"
 #include "model/device.h"
+#include "model/own_stream.h"
 #include "pipeline/costs.h"
 #include "pipeline/curve.h"
 #include "pipeline/examples.h"
@@ -166,6 +167,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   const Compute compute = ComputeOf(options, Purpose::kCalibrate);
   report.device = DeviceName(compute);
   report.dtype = DtypeName(compute);
+  std::future<void> warm = std::async(std::launch::async, [&compute] { WarmUp(compute); });
 
   Model model;
   Network dense;
@@ -178,6 +180,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     dense = Bind(model, compute);
     DescribeModel(model, &report);
     report.images = model.spec.image.grid > 0;
+    warm.get();
   }
   Examples examples;
   {

@@ -83,7 +83,6 @@ std::vector<Trail> MakeTrails(const Network& net, std::vector<Batch> batches,
   for (Trail& trail : trails) trail.present.emplace(Embed(net, trail.batch), place);
   for (size_t k = 0; k + 1 < segments.size(); ++k) {
     const std::vector<Fetched> segment = FetchAll(net, segments[k]);
-    PrefetchAll(net, segments[k + 1]);
     for (Trail& trail : trails) {
       const AttentionContext context = MakeContext(net, trail.batch);
       const at::Tensor hidden = Run(net, segment, trail.present->Get(), context).hidden;
@@ -189,7 +188,6 @@ void VisitMaskGradients(const Network& net, const Samples& samples,
     }
     {
       const std::vector<Fetched> segment = FetchAll(net, segments[k]);
-      if (k > 0) PrefetchAll(net, segments[k - 1]);
       for (Trail& trail : trails) {
         gatherer.Add(segment, k + 1 == segments.size(), &trail, &results);
         progress->Step(trail.batch.rows());

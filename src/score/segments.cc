@@ -43,8 +43,7 @@ std::vector<Segment> MakeSegments(const Network& net, int64_t tokens, const Segm
   int64_t activations = 0, statistics = 0;
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
     const SubLayer& sub = net.sub_layers[i];
-    // The next segment's matrices are fetched meanwhile.
-    const int64_t more_activations = tokens * BytesPerToken(net, sub) + 2 * MatrixBytes(net, sub);
+    const int64_t more_activations = tokens * BytesPerToken(net, sub) + MatrixBytes(net, sub);
     const int64_t more_statistics = curvature ? CurvatureBytes(net, sub) : 0;
     const bool full = more_activations > limits.activations - activations ||
                       more_statistics > limits.statistics - statistics;
@@ -63,10 +62,6 @@ std::vector<Fetched> FetchAll(const Network& net, const Segment& segment) {
   std::vector<Fetched> fetched;
   for (size_t i = segment.begin; i < segment.end; ++i) fetched.push_back(Fetch(net, i));
   return fetched;
-}
-
-void PrefetchAll(const Network& net, const Segment& segment) {
-  for (size_t i = segment.begin; i < segment.end; ++i) Prefetch(net, i);
 }
 
 }  // namespace coppice

@@ -31,7 +31,4 @@ std::vector<Segment> MakeSegments(const Network& net, int64_t tokens, const Segm
 // The sub-layers of a segment while it is run.
 std::vector<Fetched> FetchAll(const Network& net, const Segment& segment);
 
-// Begins to fetch them.
-void PrefetchAll(const Network& net, const Segment& segment);
-
 }  // namespace coppice
