@@ -84,12 +84,12 @@ struct Contest {
   }
 };
 
-// A share of the samples, for trials; all where they are few.
+// A share of the samples, for trials: an eighth, more where that is few tokens.
 Samples TrialSamples(const Samples& samples) {
-  constexpr int64_t kShare = 8, kFewTokens = 2048;
+  constexpr int64_t kShare = 8, kFewTokens = 6144;
   Samples rest = samples;
-  if (samples.tokens() < kShare * kFewTokens) return rest;
-  return TakeEvery(kShare, &rest);
+  const int64_t share = std::min(kShare, samples.tokens() / kFewTokens);
+  return share > 1 ? TakeEvery(share, &rest) : rest;
 }
 
 }  // namespace
