@@ -13,8 +13,8 @@ enum class Purpose { kMeasure, kCalibrate };
 
 // device: "auto", "cpu", "cuda", "cuda:N". dtype: "auto", "float32", "bfloat16"; auto is bfloat16
 // for calibration where the processor multiplies it in hardware, float32 otherwise. Throws Error:
-// kUsage for an unknown name, kEnvironment for a device that is not there. Sets, in the
-// whole process, what suits the work: no attention of cuDNN's, a GPU's memory in blocks that grow.
+// kUsage for an unknown name, kEnvironment for a device that is not there. Sets, in the whole
+// process, what suits the work: no attention of cuDNN's, a GPU's memory in blocks that grow.
 Compute ChooseCompute(const std::string& device, const std::string& dtype, Purpose purpose);
 
 // Whether it does so in hardware.

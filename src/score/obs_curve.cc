@@ -103,12 +103,6 @@ void SweepBlocks(int64_t width, ObsState* state, Steps* steps) {
   }
 }
 
-// The inputs of units, ascending: (1, n) int64.
-at::Tensor InputsOf(const std::vector<int64_t>& units, int64_t width, at::Device device) {
-  const at::Tensor first = at::tensor(units, at::kLong).unsqueeze(1) * width;
-  return (first + at::arange(width, at::kLong)).flatten().unsqueeze(0).to(device);
-}
-
 // What is left of a sweep's start when units are removed at once, and what that costs.
 std::pair<ObsState, double> Without(const std::vector<int64_t>& units, int64_t width,
                                     const ObsState& start) {
@@ -116,7 +110,8 @@ std::pair<ObsState, double> Without(const std::vector<int64_t>& units, int64_t w
   if (units.empty()) return {state, 0};
   state.inverse = start.inverse.clone();
   state.weight = start.weight.clone();
-  const at::Tensor cost = RemoveInputs(InputsOf(units, width, start.weight.device()), &state);
+  const at::Tensor inputs = InputsOf(units, width, start.weight.device());
+  const at::Tensor cost = RemoveInputs(inputs.unsqueeze(0), &state);
   return {state, cost.item<double>()};
 }
 
@@ -144,7 +139,7 @@ Swept TryAllSets(const ObsState& state, int64_t width, const std::set<int64_t>& 
     if (wanted.count(static_cast<int64_t>(count)) == 0 || !std::isfinite(best[count])) continue;
     const at::Tensor inputs = InputsOf(curve.sets[count], width, state.weight.device());
     swept.refits[static_cast<int64_t>(count)] =
-        RefittedWeights(Without(best_gone[count], width, state).first, inputs)[0];
+        RefittedWeights(Without(best_gone[count], width, state).first, inputs.unsqueeze(0))[0];
   }
   return swept;
 }

@@ -58,6 +58,11 @@ ObsState Together(const std::vector<ObsState>& states) {
           joined(&ObsState::energy), joined(&ObsState::metric)};
 }
 
+at::Tensor InputsOf(const std::vector<int64_t>& units, int64_t width, at::Device device) {
+  const at::Tensor first = at::tensor(units, at::kLong).unsqueeze(1) * width;
+  return (first + at::arange(width, at::kLong)).flatten().to(device);
+}
+
 at::Tensor RowsOfEach(const at::Tensor& x, const at::Tensor& rows) {
   const at::Tensor first = at::arange(x.size(0), rows.options()).unsqueeze(1) * x.size(1);
   return x.reshape({x.size(0) * x.size(1), x.size(2)})

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <vector>
 
 #include "score/curvature.h"
@@ -47,6 +48,9 @@ ObsState Together(const std::vector<ObsState>& states);
 
 // Removes inputs and refits the rest; what that costs, (S). inputs: (S, b) int64.
 at::Tensor RemoveInputs(const at::Tensor& inputs, ObsState* state);
+
+// The inputs of units of `width` inputs each, in the units' order: (units * width) int64.
+at::Tensor InputsOf(const std::vector<int64_t>& units, int64_t width, at::Device device);
 
 // x: (S, n, m) -> (S, b, m), of each matrix the rows (S, b) int64.
 at::Tensor RowsOfEach(const at::Tensor& x, const at::Tensor& rows);

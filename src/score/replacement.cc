@@ -10,14 +10,10 @@
 #include "model/divergence.h"
 #include "model/forward.h"
 #include "model/linear.h"
+#include "score/obs_sweep.h"
 
 namespace coppice {
 namespace {
-
-at::Tensor InputsOf(const std::vector<int64_t>& units, int64_t width, at::Device device) {
-  const at::Tensor first = at::tensor(units, at::kLong).unsqueeze(1) * width;
-  return (first + at::arange(width, at::kLong)).flatten().to(device);
-}
 
 // What a replacement makes of all unit inputs (B, T, I): (B, T, D) float32.
 at::Tensor ProjectBy(const Replacement& one, const at::Tensor& inputs) {
