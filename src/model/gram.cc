@@ -11,44 +11,53 @@ namespace coppice {
 namespace {
 
 // Of one product. On the CPU one shape has one kernel; a GPU's tensor cores cut what they add, so
-// that errors grow with the rows (bench/gram_accuracy).
+// that errors grow with the rows (bench/gram_accuracy), which what is factorised must be spared.
 constexpr int64_t kRows = kTileRows;
-constexpr int64_t kStretch = 4096;  // rows summed in float32
+constexpr int64_t kCrossRows = 4 * kRows;  // of large ones that are not symmetric, on a GPU
+constexpr int64_t kStretch = 4096;         // rows summed in float32
 
-// Columns of a block of a symmetric product.
+// Columns of a block of a symmetric product: about a sixth, in steps that leave every block where a
+// GPU's kernels want to read.
 int64_t BlockWidth(int64_t inputs) {
-  constexpr int64_t kBlocks = 6, kLeast = 128;
-  return std::max(kLeast, (inputs + kBlocks - 1) / kBlocks);
+  constexpr int64_t kBlocks = 6, kStep = 128;
+  return (inputs + kBlocks * kStep - 1) / (kBlocks * kStep) * kStep;
 }
 
-// sum += left'right of bfloat16 on a GPU, kRows rows a product; of small products several a launch.
-void AddOnGpu(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) {
-  constexpr int64_t kNumbers = int64_t{1} << 26;  // of products that are there at one time
-  constexpr int64_t kLarge = int64_t{1} << 22;    // of one that a GPU is busy with
-  const int64_t rows = left.size(0), numbers = left.size(1) * right.size(1);
-  const int64_t most =
-      numbers >= kLarge ? 1 : std::clamp<int64_t>(kNumbers / numbers, 1, rows / kRows + 1);
-  for (int64_t begin = 0; begin < rows;) {
-    const int64_t count = std::min(most, (rows - begin) / kRows);
-    const int64_t end = count > 0 ? begin + count * kRows : rows;
-    const at::Tensor x = left.slice(0, begin, end), y = right.slice(0, begin, end);
-    if (count > 1) {
-      const at::Tensor parts = at::bmm(x.unflatten(0, {count, kRows}).transpose(1, 2),
-                                       y.unflatten(0, {count, kRows}), at::kFloat);
-      sum->add_(parts.sum(0));
-    } else {
-      at::addmm_out(*sum, *sum, x.t(), y, at::kFloat);
-    }
-    begin = end;
+// sum += left'right of bfloat16 on a GPU, `each` rows a product.
+void AddLarge(const at::Tensor& left, const at::Tensor& right, int64_t each, at::Tensor* sum) {
+  for (int64_t begin = 0; begin < left.size(0); begin += each) {
+    at::addmm_out(*sum, *sum, left.slice(0, begin, begin + each).t(),
+                  right.slice(0, begin, begin + each), at::kFloat);
   }
 }
 
-// sum += left'right. bfloat16: on a GPU alone.
-void AddProduct(const at::Tensor& left, const at::Tensor& right, at::Tensor sum) {
-  if (left.scalar_type() == at::kBFloat16) {
-    AddOnGpu(left, right, &sum);
-  } else {
+// The same of products that a GPU is not busy with: kRows rows each, several a launch.
+void AddSmall(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) {
+  constexpr int64_t kNumbers = int64_t{1} << 26;  // of products that are there at one time
+  const int64_t rows = left.size(0), numbers = left.size(1) * right.size(1);
+  const int64_t most = std::max<int64_t>(kNumbers / numbers, 1);
+  int64_t begin = 0;
+  while (rows - begin >= kRows) {
+    const int64_t count = std::min(most, (rows - begin) / kRows);
+    const int64_t end = begin + count * kRows;
+    const at::Tensor parts =
+        at::bmm(left.slice(0, begin, end).unflatten(0, {count, kRows}).transpose(1, 2),
+                right.slice(0, begin, end).unflatten(0, {count, kRows}), at::kFloat);
+    sum->add_(parts.sum(0));
+    begin = end;
+  }
+  AddLarge(left.slice(0, begin), right.slice(0, begin), kRows, sum);
+}
+
+// sum += left'right. bfloat16: on a GPU alone, with `each` rows a product.
+void AddProduct(const at::Tensor& left, const at::Tensor& right, int64_t each, at::Tensor sum) {
+  constexpr int64_t kLarge = int64_t{1} << 22;  // numbers
+  if (left.scalar_type() != at::kBFloat16) {
     sum.addmm_(left.t(), right);
+  } else if (sum.numel() >= kLarge) {
+    AddLarge(left, right, each, &sum);
+  } else {
+    AddSmall(left, right, &sum);
   }
 }
 
@@ -61,7 +70,7 @@ void AddGram(const at::Tensor& x, at::Tensor* sum) {
   const int64_t width = whole ? inputs : BlockWidth(inputs);
   for (int64_t begin = 0; begin < inputs; begin += width) {
     const int64_t end = std::min(begin + width, inputs);
-    AddProduct(x.slice(1, begin, end), x.slice(1, begin),
+    AddProduct(x.slice(1, begin, end), x.slice(1, begin), kRows,
                sum->slice(0, begin, end).slice(1, begin));
   }
 }
@@ -106,7 +115,7 @@ void ProductSum::AddRows(const at::Tensor& left, const at::Tensor& right, at::Te
     return;
   }
   if (!coarse) {
-    AddProduct(left, right, *sum);
+    AddProduct(left, right, kCrossRows, *sum);
     return;
   }
   const at::Tensor most = right.to(at::kBFloat16);
@@ -114,8 +123,8 @@ void ProductSum::AddRows(const at::Tensor& left, const at::Tensor& right, at::Te
   if (tiles_) {
     AddTileProduct(left, {most, rest}, sum);
   } else {
-    AddProduct(left, most, *sum);
-    AddProduct(left, rest, *sum);
+    AddProduct(left, most, kCrossRows, *sum);
+    AddProduct(left, rest, kCrossRows, *sum);
   }
 }
 
