@@ -7,6 +7,7 @@
 
 #include "model/linear.h"
 #include "model/relative_buckets.h"
+#include "model/rotation.h"
 
 namespace coppice {
 namespace {
@@ -79,24 +80,13 @@ at::Tensor Mix(const at::Tensor& query, const at::Tensor& key, const at::Tensor&
       .reshape({query.size(0), query.size(1), query.size(2), query.size(3), value.size(3)});
 }
 
-// Rotates the pairs of the last dimension. x: (..., T, K).
-at::Tensor Rotate(const SubLayer& sub, const at::Tensor& x, const AttentionContext& context) {
+// x: (..., T, K).
+at::Tensor RotateFor(const SubLayer& sub, const at::Tensor& x, const AttentionContext& context) {
   if (!context.cosine.defined()) return x;
   const auto own = [&](const at::Tensor& angles) {
     return sub.turns.defined() ? angles.index_select(1, sub.turns) : angles;
   };
-  const at::Tensor cosine = own(context.cosine), sine = own(context.sine);  // (T, K) float32
-  if (context.neighbours) {
-    const at::Tensor pairs = x.to(at::kFloat).unflatten(-1, {-1, 2});
-    const at::Tensor turned =
-        at::stack({-pairs.select(-1, 1), pairs.select(-1, 0)}, -1).flatten(-2);
-    return (x * cosine + turned * sine).to(x.scalar_type());
-  }
-  // Half by half, which moves the fewest bytes. The products are float32, as the angles are.
-  const int64_t pairs = x.size(-1) / 2;
-  const at::Tensor c = cosine.slice(1, 0, pairs), s = sine.slice(1, 0, pairs);
-  const at::Tensor a = x.slice(-1, 0, pairs), b = x.slice(-1, pairs);
-  return at::cat({(a * c - b * s).to(x.scalar_type()), (b * c + a * s).to(x.scalar_type())}, -1);
+  return Rotate(x, own(context.cosine), own(context.sine), context.neighbours);
 }
 
 void AddRotation(const Network& net, int64_t first, int64_t tokens, AttentionContext* context) {
@@ -166,14 +156,14 @@ at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const Attention
   const int64_t keys = sub.units * sub.key_width;
   const std::vector<at::Tensor> parts =
       ApplyAll(sub.in, hidden, {keys * sub.queries, keys, sub.units * sub.width / sub.queries});
-  const at::Tensor query = Rotate(
+  const at::Tensor query = RotateFor(
       sub,
       parts[0].view({rows, tokens, sub.units, sub.queries, sub.key_width}).permute({0, 2, 3, 1, 4}),
       context);
   const auto by_unit = [&](const at::Tensor& x) {
     return x.view({rows, tokens, sub.units, x.size(2) / sub.units}).transpose(1, 2);
   };
-  at::Tensor key = Rotate(sub, by_unit(parts[1]), context);
+  at::Tensor key = RotateFor(sub, by_unit(parts[1]), context);
   at::Tensor value = by_unit(parts[2]);
   if (cache != nullptr) {
     key = Append(key, cache->tokens, &cache->key);
