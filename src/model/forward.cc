@@ -60,7 +60,7 @@ at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const at::Tensor&
 }
 
 at::Tensor Project(const SubLayer& sub, const at::Tensor& inputs) {
-  return Apply(sub.out, inputs).to(at::kFloat);
+  return ApplyInFloat(sub.out, inputs);
 }
 
 at::Tensor AddBranch(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
@@ -71,7 +71,7 @@ at::Tensor AddBranch(const Network& net, const SubLayer& sub, const at::Tensor& 
 
 at::Tensor ApplyHead(const Network& net, const at::Tensor& hidden, const Batch& batch) {
   if (net.spec.task == Task::kLanguageModel) {
-    return Apply({net.output, {}}, RmsNorm(net, net.final_norm, hidden)).to(at::kFloat);
+    return ApplyInFloat({net.output, {}}, RmsNorm(net, net.final_norm, hidden));
   }
   if (net.spec.task == Task::kNone) {
     const at::Tensor mask = batch.mask.to(at::kFloat).unsqueeze(-1);  // (B, T, 1)

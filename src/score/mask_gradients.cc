@@ -16,19 +16,22 @@ namespace coppice {
 namespace {
 
 // (B, rows a sample, units): sums over stretches of `row_tokens` tokens and over a unit's columns,
-// in float32.
+// in float32. Both factors are rounded to the compute dtype already, and so are their products.
 at::Tensor SumOverTokens(const SubLayer& sub, const at::Tensor& inputs, const at::Tensor& gradient,
                          int64_t row_tokens) {
-  at::Tensor product = inputs.detach().to(at::kFloat) * gradient;  // (B, T, units * width)
+  at::Tensor product = inputs * gradient;  // (B, T, units * width)
   const int64_t rows = (product.size(1) + row_tokens - 1) / row_tokens;
-  product = at::constant_pad_nd(product, {0, 0, 0, rows * row_tokens - product.size(1)});
-  return product.view({product.size(0), rows, row_tokens, sub.units, sub.width}).sum({2, 4});
+  const int64_t missing = rows * row_tokens - product.size(1);
+  if (missing > 0) product = at::constant_pad_nd(product, {0, 0, 0, missing});
+  return product.view({product.size(0), rows, row_tokens, sub.units, sub.width})
+      .sum({2, 4}, /*keepdim=*/false, at::kFloat);
 }
 
-// Where the rows of a batch's samples stand, `each` rows a sample of which `present` are filled.
-at::Tensor RowsOf(const Batch& batch, int64_t each, int64_t present, at::Device device) {
-  const at::Tensor first = at::tensor(batch.samples, at::kLong).unsqueeze(1) * each;
-  return (first + at::arange(present, at::kLong).unsqueeze(0)).flatten().to(device);
+// Where the rows of samples stand, `each` rows a sample of which `present` are filled. Made where
+// the samples' numbers are: an upload would wait for all that the device has been asked.
+at::Tensor RowsOf(const at::Tensor& samples, int64_t each, int64_t present) {
+  return (samples.unsqueeze(1) * each + at::arange(present, samples.options()).unsqueeze(0))
+      .flatten();
 }
 
 // A segment's forward pass.
@@ -58,6 +61,7 @@ Pass Run(const Network& net, const std::vector<Fetched>& segment, const at::Tens
 // A batch on its way through the segments.
 struct Trail {
   Batch batch;
+  at::Tensor samples;                     // (B) int64 which they are, on the device
   std::vector<ResidualStream> starts;     // at the start of every segment but the first
   std::optional<ResidualStream> present;  // where the forward pass stands, then the gradient of the
                                           // loss by the residual stream; none with one segment
@@ -72,7 +76,8 @@ std::vector<Trail> MakeTrails(const Network& net, std::vector<Batch> batches,
   int64_t numbers = 0;  // of the stream
   for (Batch& batch : batches) {
     numbers += batch.ids.numel() * net.spec.width;
-    trails.push_back({std::move(batch), {}, {}});
+    const at::Tensor which = at::tensor(batch.samples, at::kLong).to(net.compute.device);
+    trails.push_back({std::move(batch), which, {}, {}});
   }
   const at::ScalarType dtype = net.streamed ? net.compute.dtype : at::kFloat;
   const auto bytes = static_cast<int64_t>(c10::elementSize(dtype)) * numbers;
@@ -134,7 +139,7 @@ struct Gatherer {
     }
     for (size_t j = 0; j < pass.inputs.size(); ++j) {
       if (!gradients[j].defined()) continue;  // nothing after this sub-layer depends on it
-      AddSubLayer(*segment[pass.owner[j]], batch, pass.inputs[j].detach(), gradients[j],
+      AddSubLayer(*segment[pass.owner[j]], *trail, pass.inputs[j].detach(), gradients[j],
                   options.curvature ? gradients[pass.inputs.size() + j] : at::Tensor(),
                   &(*results)[pass.owner[j]]);
     }
@@ -142,13 +147,13 @@ struct Gatherer {
 
   // inputs, by_inputs: (B, T, I) X and the gradient by it. by_outputs: (B, T, D), where curvature
   // is wanted.
-  void AddSubLayer(const SubLayer& sub, const Batch& batch, const at::Tensor& inputs,
+  void AddSubLayer(const SubLayer& sub, const Trail& trail, const at::Tensor& inputs,
                    const at::Tensor& by_inputs, const at::Tensor& by_outputs,
                    SubLayerGradients* result) const {
+    const Batch& batch = trail.batch;
     const int64_t row_tokens = each == 1 ? batch.ids.size(1) : options.row_tokens;
     const at::Tensor sums = SumOverTokens(sub, inputs, by_inputs, row_tokens);
-    result->rows.index_copy_(0, RowsOf(batch, each, sums.size(1), net.compute.device),
-                             sums.flatten(0, 1));
+    result->rows.index_copy_(0, RowsOf(trail.samples, each, sums.size(1)), sums.flatten(0, 1));
     if (!options.curvature) return;
     // A language model's loss is a mean over tokens; curvature is that of their sum.
     const bool language = net.spec.task == Task::kLanguageModel;
