@@ -9,8 +9,9 @@
 #include "eval/run_model.h"
 #include "export/forms.h"
 #include "export/gguf.h"
+#include "model/beside.h"
 #include "model/device.h"
-#include "model/own_stream.h"
+#include "model/warm_up.h"
 #include "pipeline/costs.h"
 #include "pipeline/curve.h"
 #include "pipeline/examples.h"
@@ -167,7 +168,8 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   const Compute compute = ComputeOf(options, Purpose::kCalibrate);
   report.device = DeviceName(compute);
   report.dtype = DtypeName(compute);
-  std::future<void> warm = std::async(std::launch::async, [&compute] { WarmUp(compute); });
+  std::future<void> warm;
+  if (compute.device.is_cuda()) warm = Beside(compute, [&compute] { WarmUp(compute); });
 
   Model model;
   Network dense;
@@ -180,7 +182,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     dense = Bind(model, compute);
     DescribeModel(model, &report);
     report.images = model.spec.image.grid > 0;
-    warm.get();
+    if (warm.valid()) warm.get();
   }
   Examples examples;
   {

@@ -5,9 +5,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <future>
+#include <utility>
 
 #include "core/error.h"
 #include "load/mapped_tensor.h"
+#include "model/beside.h"
 #include "model/device.h"
 #include "model/forward.h"
 #include "tune/align.h"
@@ -19,7 +22,7 @@ namespace {
 // Unit inputs of one sub-layer kept between the two passes, at most; beyond it they are computed
 // again.
 int64_t KeptInputBytes(const Compute& compute) {
-  return int64_t{compute.device.is_cuda() ? 3 : 1} << 30;
+  return int64_t{compute.device.is_cuda() ? 5 : 1} << 30;
 }
 
 // Of few samples, one in so many is held out to check the repair by.
@@ -27,31 +30,62 @@ constexpr int64_t kFewPerHeldOut = 4;
 
 // The student as it is repaired.
 struct Repairing {
+  using Tensors = std::map<std::string, at::Tensor>;
+
   const Network& teacher;
   const TuneOptions& options;
   Model model;
   Network student;
   std::vector<Streams> streams;
-  bool in_files = false;  // where new tensors wait
+  bool in_files = false;  // where new tensors of a student that streams wait
   bool stopped = false;   // the published tuning
   TuneResult result;
+  Tensors fresh;                 // of the present sub-layer, on the device still
+  std::future<Tensors> leaving;  // of the one before, on their way from it
+  size_t left = 0;               // which that is
 
   // Puts new tensors of a sub-layer where everybody reads them, in the dtype that they will be
   // written in. They stay on the device where the student does: what a trial rejects is never
-  // copied.
-  void Put(size_t index, const std::map<std::string, at::Tensor>& tensors) {
+  // copied. Where it streams, until the next sub-layer's turn.
+  void Put(size_t index, const Tensors& tensors) {
     for (const auto& [name, tensor] : tensors) {
       const auto old = model.tensors.find(name);
-      at::Tensor kept = old == model.tensors.end() ? tensor : tensor.to(old->second.scalar_type());
-      if (student.streamed) kept = in_files ? InFile(kept) : kept.to(at::kCPU);
+      const at::Tensor kept =
+          old == model.tensors.end() ? tensor : tensor.to(old->second.scalar_type());
       model.tensors[name] = kept;
-      result.tensors[name] = kept;
+      if (student.streamed)
+        fresh[name] = kept;
+      else
+        result.tensors[name] = kept;
     }
     Rebind(model, index, &student);
   }
+
+  // Begins to copy what Put() left on the device to where it waits, beside the next sub-layer.
+  void Settle(size_t index) {
+    Settled();
+    if (fresh.empty()) return;
+    left = index;
+    leaving = Beside(student.compute, [tensors = std::exchange(fresh, {}), files = in_files] {
+      Tensors waiting;
+      for (const auto& [name, tensor] : tensors)
+        waiting[name] = files ? InFile(tensor) : tensor.to(at::kCPU);
+      return waiting;
+    });
+    if (student.compute.device.is_cpu()) Settled();  // one sub-layer's in memory at a time
+  }
+
+  void Settled() {
+    if (!leaving.valid()) return;
+    for (const auto& [name, tensor] : leaving.get()) {
+      model.tensors[name] = tensor;
+      result.tensors[name] = tensor;
+    }
+    Rebind(model, left, &student);
+  }
 };
 
-int64_t BytesOf(const std::map<std::string, at::Tensor>& tensors) {
+int64_t BytesOf(const Repairing::Tensors& tensors) {
   int64_t bytes = 0;
   for (const auto& [name, tensor] : tensors) bytes += static_cast<int64_t>(tensor.nbytes());
   return bytes;
@@ -81,9 +115,19 @@ bool WantsCheck(const Network& student, const FitSamples& samples, const TuneOpt
       [&](const SubLayer& sub) { return TooFewTokens(tokens, sub.units * sub.width, options); });
 }
 
+// The output projection before its repair, (I, D) float64 on the teacher's device.
+at::Tensor OutputWeight(const Repairing& repairing, const SubLayerSpec& spec) {
+  return repairing.model.tensors.at(spec.output + ".weight")
+      .to(repairing.teacher.compute.device)
+      .to(at::kDouble)
+      .t();
+}
+
 // One sub-layer's change of the output projection.
-RepairResult Solve(const SplitMoments& moments, const at::Tensor& weight, const SubLayer& sub,
-                   const TuneOptions& options, TuneRecord* record) {
+RepairResult Solve(const SplitMoments& moments, const Repairing& repairing, size_t index,
+                   TuneRecord* record) {
+  const TuneOptions& options = repairing.options;
+  const SubLayer& sub = repairing.student.sub_layers[index];
   const bool fit_bias = sub.out.bias.defined();
   record->repair = options.repair;
   if (options.repair == Repair::kLeastSquares && moments.held_out.tokens > 0) {
@@ -99,7 +143,9 @@ RepairResult Solve(const SplitMoments& moments, const at::Tensor& weight, const 
     case Repair::kLeastSquares:
       return SolveLeastSquares(moments.fitted, options.ridge, fit_bias);
     case Repair::kScales:
-      return SolveScales(moments.fitted, weight, sub.width, options.ridge, fit_bias);
+      return SolveScales(moments.fitted,
+                         OutputWeight(repairing, repairing.model.spec.sub_layers[index]), sub.width,
+                         options.ridge, fit_bias);
     case Repair::kBias:
       return SolveBias(moments.fitted);
     case Repair::kNone:
@@ -110,8 +156,9 @@ RepairResult Solve(const SplitMoments& moments, const at::Tensor& weight, const 
 
 // The published rules: no bias, layer 0's attention left alone, everything after a failure left
 // alone.
-RepairResult SolvePublished(const Moments& moments, const at::Tensor& weight, const SubLayer& sub,
-                            size_t index, bool* stopped, TuneRecord* record) {
+RepairResult SolvePublished(const Moments& moments, size_t index, Repairing* repairing,
+                            TuneRecord* record) {
+  const SubLayer& sub = repairing->student.sub_layers[index];
   RepairResult result = NoChange(moments);
   record->repair = Repair::kNone;
   if (index == 0) {
@@ -119,13 +166,14 @@ RepairResult SolvePublished(const Moments& moments, const at::Tensor& weight, co
     return result;
   }
   if (sub.units == 0) return result;  // skipped
-  if (*stopped) {
+  if (repairing->stopped) {
     record->note = "the published tuning stopped before";
     return result;
   }
+  const at::Tensor weight = OutputWeight(*repairing, repairing->model.spec.sub_layers[index]);
   const PublishedScales solved = SolvePublishedScales(moments, weight, sub.kind, sub.width);
   if (!solved.accepted) {
-    *stopped = true;
+    repairing->stopped = true;
     record->note = "the published tuning stops here: " + solved.reason;
     return result;
   }
@@ -209,14 +257,9 @@ void RepairOne(size_t index, Repairing* repairing) {
                   .next_is_known = !options.align,
                   .unpruned = options.unpruned},
                  &repairing->streams);
-  const SubLayer& sub = repairing->student.sub_layers[index];
-  const at::Tensor weight = repairing->model.tensors.at(spec.output + ".weight")
-                                .to(repairing->teacher.compute.device)
-                                .to(at::kDouble)
-                                .t();  // (I, D)
-  RepairResult repair = options.published ? SolvePublished(moments.fitted, weight, sub, index,
-                                                           &repairing->stopped, &record)
-                                          : Solve(moments, weight, sub, options, &record);
+  RepairResult repair = options.published
+                            ? SolvePublished(moments.fitted, index, repairing, &record)
+                            : Solve(moments, *repairing, index, &record);
   if (repair.rival) record.target = Target::kOwn;
   record.explained = repair.explained;
   record.damping = repair.damping;
@@ -252,15 +295,20 @@ TuneResult Tune(const Network& teacher, const Model& model, const FitSamples& sa
                                    BatchTokens(teacher, options)),
                       BytesOf(model.tensors) > teacher.compute.memory,
                       false,
-                      {}};
+                      {},
+                      {},
+                      {},
+                      0};
   const size_t count = repairing.student.sub_layers.size();
   Check(teacher.sub_layers.size() == count, "teacher and student have different layers");
   Progress progress(console, "repair", static_cast<int64_t>(count));
   for (size_t i = 0; i < count; ++i) {
     RepairOne(i, &repairing);
     if (options.target != Target::kDense) Advance(repairing.student, i, &repairing.streams);
+    repairing.Settle(i);
     progress.Step();
   }
+  repairing.Settled();
   if (!samples.held_out.samples.empty() && options.target != Target::kDense) {
     repairing.result.held_out = HeldOutDivergence(teacher, repairing.student, repairing.streams);
   }
