@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "model/own_stream.h"
+#include "model/beside.h"
 #include "shrink/shrink.h"
 
 namespace coppice {
@@ -54,10 +54,8 @@ struct Contest {
     std::vector<std::future<Repaired>> repairs;
     repairs.reserve(entries.size());
     for (const Entry& entry : entries) {
-      repairs.push_back(std::async(std::launch::async, [&, entry] {
-        const OwnStream stream(dense.compute);
-        return RepairEntry(model, dense, samples, entry, quiet);
-      }));
+      repairs.push_back(Beside(
+          dense.compute, [&, entry] { return RepairEntry(model, dense, samples, entry, quiet); }));
     }
     Progress progress(console, "trials", static_cast<int64_t>(entries.size()));
     for (size_t k = 0; k < entries.size(); ++k) {
@@ -84,11 +82,13 @@ struct Contest {
   }
 };
 
-// A share of the samples, for trials: an eighth, more where that is few tokens.
-Samples TrialSamples(const Samples& samples) {
-  constexpr int64_t kShare = 8, kFewTokens = 6144;
+// A share of the samples, for trials: an eighth, more where that is few tokens. What a GPU takes
+// for few, it repairs in the time of launches: trials of all spare another repair then.
+Samples TrialSamples(const Samples& samples, at::Device device) {
+  constexpr int64_t kShare = 8, kFewTokens = 6144, kFewOnGpu = 49152;
   Samples rest = samples;
-  const int64_t share = std::min(kShare, samples.tokens() / kFewTokens);
+  const int64_t few = device.is_cpu() ? kFewTokens : kFewOnGpu;
+  const int64_t share = std::min(kShare, samples.tokens() / few);
   return share > 1 ? TakeEvery(share, &rest) : rest;
 }
 
@@ -102,7 +102,7 @@ Repaired RunContest(const Model& model, const Network& dense, const FitSamples& 
   Entry entry = {&plans.front(), &all.bases, tune};
   const bool choose = plans.size() > 1 || align == "best";
   if (choose && !samples.held_out.samples.empty()) {
-    const Samples part = TrialSamples(samples.fitted);
+    const Samples part = TrialSamples(samples.fitted, dense.compute.device);
     const bool whole = part.samples.size() == samples.fitted.samples.size();
     Contest contest{model, dense, {part, samples.held_out}, console, &report->trials, {},
                     whole, {}};
