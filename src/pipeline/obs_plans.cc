@@ -1,7 +1,10 @@
 #include "pipeline/obs_plans.h"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
+#include "core/error.h"
 #include "pipeline/select.h"
 #include "search/even_search.h"
 #include "search/global_search.h"
@@ -61,6 +64,45 @@ ObsPlan AtCounts(const std::string& name, const Plan& counts, const ObsScores& s
   return result;
 }
 
+// Fisher's counts. In the sweep's blocks: its curves hold at them, and odd widths are slower on
+// GPUs.
+ObsPlan PlanByFisher(const ModelSpec& spec, const ObsScores& scores, const CostTable& costs,
+                     int64_t limit, SearchLimits limits, const PruneOptions& options) {
+  const bool own_units = options.allocation == "fisher-units";
+  if (!own_units) limits.multiple = std::max(limits.multiple, ObsOptions{}.block);
+  const GlobalSearchResult global =
+      SearchGlobally(spec, scores.fisher, costs, limit, SearchRules::kExact, limits);
+  ObsPlan result = AtCounts("fisher", global.plan, scores);
+  if (own_units) result.plan = global.plan;
+  return result;
+}
+
+// The same with `macs` as costs, at a share of them whose plan costs `limit` at most by `costs`
+// where a thousandth more does not; nothing where no such share is found.
+std::optional<ObsPlan> FisherAtMacs(const ModelSpec& spec, const ObsScores& scores,
+                                    const CostTable& macs, const CostTable& costs, int64_t limit,
+                                    const SearchLimits& limits, const PruneOptions& options) {
+  std::optional<ObsPlan> best;
+  int64_t low = 0, high = macs.Dense() + 1;
+  while (high - low > std::max<int64_t>(1, macs.Dense() / 1024)) {
+    const int64_t middle = low + (high - low) / 2;
+    ObsPlan tried;
+    try {
+      tried = PlanByFisher(spec, scores, macs, middle, limits, options);
+    } catch (const Error& error) {
+      if (error.code() != ExitCode::kBudget) throw;
+      low = middle;  // too few for any plan
+      continue;
+    }
+    const bool in_time = costs.Of(tried.plan) <= limit;
+    (in_time ? low : high) = middle;
+    if (!in_time) continue;
+    tried.name = "fisher at MACs";
+    best = std::move(tried);
+  }
+  return best;
+}
+
 }  // namespace
 
 ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostTable& costs,
@@ -75,7 +117,7 @@ ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostT
 
 std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,
                                   const CostTable& costs, int64_t limit, const SearchLimits& limits,
-                                  const PruneOptions& options) {
+                                  const PruneOptions& options, const CostTable* macs) {
   std::vector<ObsPlan> plans;
   const auto wanted = [&](const char* name) {
     return options.allocation == "best" || options.allocation == name;
@@ -93,17 +135,14 @@ std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores
     plans.back().name = "whole heads";
   }
   if (wanted("fisher") || options.allocation == "fisher-units") {
-    // In the sweep's blocks: its curves hold at them, and odd widths are slower on GPUs.
-    SearchLimits blocks = limits;
-    if (options.allocation != "fisher-units")
-      blocks.multiple = std::max(blocks.multiple, ObsOptions{}.block);
-    const GlobalSearchResult global =
-        SearchGlobally(spec, scores.fisher, costs, limit, SearchRules::kExact, blocks);
-    ObsPlan fisher = AtCounts("fisher", global.plan, scores);
-    if (!plans.empty() && fisher.loss > MostHopeful(spec) * plans[0].loss) return plans;
-    plans.push_back(std::move(fisher));
-    if (options.allocation == "fisher-units") plans.back().plan = global.plan;
+    std::optional<ObsPlan> fisher =
+        macs != nullptr ? FisherAtMacs(spec, scores, *macs, costs, limit, limits, options)
+                        : PlanByFisher(spec, scores, costs, limit, limits, options);
+    const bool hopeful =
+        fisher && (plans.empty() || fisher->loss <= MostHopeful(spec) * plans[0].loss);
+    if (hopeful) plans.push_back(*std::move(fisher));
   }
+  if (macs != nullptr) AddPlanAtMacs(spec, scores, *macs, costs, limit, limits, &plans);
   return plans;
 }
 

@@ -1,8 +1,8 @@
 // The plans of the default method that compete for one budget: the knapsack over the widths'
-// losses, and Fisher's counts with the units of the curves. Of a latency also the knapsack with
-// MACs as costs, at the largest share of them that is predicted to be in time: where times are
-// nearly proportional to MACs, a table's errors can cost more than its knowledge gains, and
-// held-out samples tell.
+// losses, and Fisher's counts with the units of the curves. Of a latency both with MACs as costs
+// also, at the largest share of them that is predicted to be in time: where times are nearly
+// proportional to MACs, a table's errors can cost more than its knowledge gains, and held-out
+// samples tell. So what a budget of MACs would choose from is there, too.
 #pragma once
 
 #include <string>
@@ -18,7 +18,7 @@ namespace coppice {
 
 // A plan that competes.
 struct ObsPlan {
-  std::string name;  // "levels", "whole heads", "fisher" or "levels at MACs"
+  std::string name;  // "levels", "whole heads" or "fisher"; "levels at MACs", "fisher at MACs"
   Plan plan;
   double loss = 0;  // predicted, nats
 };
@@ -34,10 +34,12 @@ struct ObsPlans {
 ObsPlan PlanByLevels(const ModelSpec& spec, const ObsScores& scores, const CostTable& costs,
                      int64_t limit, const SearchLimits& limits);
 
-// Throws Error (kBudget) when nothing fits.
+// macs: where plans by these compete for a latency, whose `costs` are times; of Fisher's counts
+// those by MACs alone, so that no more plans are tried. Throws Error (kBudget) when nothing
+// fits.
 std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores,
                                   const CostTable& costs, int64_t limit, const SearchLimits& limits,
-                                  const PruneOptions& options);
+                                  const PruneOptions& options, const CostTable* macs = nullptr);
 
 // Adds "levels at MACs": the knapsack with `macs` as costs, at the largest share of them whose plan
 // costs `limit` at most by `costs`. Adds nothing where no share does that keeps a unit, or where

@@ -1,6 +1,7 @@
-// The plan by MACs that competes for a latency, on curves and costs made by hand.
+// The plans by MACs that compete for a latency, on curves and costs made by hand.
 #include "pipeline/obs_plans.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <numeric>
@@ -26,6 +27,10 @@ class PlanAtMacsTest : public testing::Test {
       curve.order.resize(static_cast<size_t>(units));
       std::iota(curve.order.begin(), curve.order.end(), 0);
       scores_.curves.push_back(std::move(curve));
+      // Early channels matter most, late heads.
+      at::Tensor fisher = at::arange(1, units + 1, at::kDouble);
+      if (model_.spec.sub_layers[i].kind == UnitKind::kChannel) fisher = fisher.flip(0);
+      scores_.fisher.push_back(fisher / static_cast<double>(units * units));
     }
     macs_ = MakeCostTable(model_, CostKind::kMacs, CostScope::kBlocks, 16);
     limits_.multiple = 16;
@@ -87,6 +92,35 @@ TEST_F(PlanAtMacsTest, KeepsTheMostMacsThatAreInTime) {
     EXPECT_NE(plans[1].plan, plans[0].plan);
   }
   EXPECT_GE(added, 2);
+}
+
+TEST_F(PlanAtMacsTest, FishersCountsAreThoseOfMostMacsInTime) {
+  const CostTable times = Times(/*head=*/900, /*channel=*/10, /*fixed=*/500);
+  PruneOptions options;
+  int different = 0;
+  for (const double keep : {0.3, 0.5, 0.7, 0.9}) {
+    SCOPED_TRACE(keep);
+    const int64_t limit = BudgetLimit(times, keep);
+    options.allocation = "fisher";
+    const auto at_macs = [&](int64_t most) {
+      return MakeObsPlans(model_.spec, scores_, macs_, most, limits_, options).front();
+    };
+    const std::vector<ObsPlan> found =
+        MakeObsPlans(model_.spec, scores_, times, limit, limits_, options, &macs_);
+    ASSERT_GE(found.size(), 1U);
+    EXPECT_EQ(found[0].name, "fisher at MACs");
+    EXPECT_LE(times.Of(found[0].plan), limit);
+    // What --keep-macs chooses with as many MACs; with a little more it is too slow.
+    int64_t most = macs_.Of(found[0].plan);
+    EXPECT_EQ(at_macs(most).plan, found[0].plan);
+    while (most < macs_.Dense() && at_macs(most).plan == found[0].plan) most += 64;
+    EXPECT_GT(times.Of(at_macs(most).plan), limit);
+    const ObsPlan by_time =
+        MakeObsPlans(model_.spec, scores_, times, limit, limits_, options).front();
+    EXPECT_EQ(by_time.name, "fisher");
+    different += by_time.plan != found[0].plan ? 1 : 0;
+  }
+  EXPECT_GE(different, 1);
 }
 
 TEST_F(PlanAtMacsTest, IsNotTriedWhereItIsThereAlready) {

@@ -38,7 +38,7 @@ ObsPlans GivenPlan(const Model& model, const Network& dense, const FitSamples& s
   return given;
 }
 
-// The costs of a further plan, where a latency's plans compete on held-out samples.
+// The costs of further plans, where a latency's plans compete on held-out samples.
 std::optional<CostTable> MacsToSearchWith(const Model& model, const FitSamples& samples,
                                           const PruneOptions& options, double tokens) {
   const bool one_plan = options.uniform || options.allocation != "best" ||
@@ -65,10 +65,8 @@ ObsPlans SearchPlans(const Model& model, const Network& dense, const FitSamples&
   }
   const std::optional<CostTable> macs = MacsToSearchWith(model, samples, options, report->tokens);
   const auto search = [&](const CostTable& tried) {
-    const int64_t limit = BudgetLimit(tried, *options.keep);
-    std::vector<ObsPlan> found = MakeObsPlans(model.spec, scores, tried, limit, limits, options);
-    if (macs) AddPlanAtMacs(model.spec, scores, *macs, tried, limit, limits, &found);
-    return found;
+    return MakeObsPlans(model.spec, scores, tried, BudgetLimit(tried, *options.keep), limits,
+                        options, macs ? &*macs : nullptr);
   };
   const CostTable costs = CostsToSearchWith(
       table, [&](const CostTable& tried) { return PlansOf(search(tried)); }, console, report);
