@@ -61,10 +61,13 @@ TEST_F(CudaTest, KeepsTheSameUnitsAndWritesTheSameWeights) {
       const PruneReport on_cpu = PruneOn("cpu", model, method);
       const PruneReport on_cuda = PruneOn("cuda", model, method);
       EXPECT_EQ(on_cpu.plan, on_cuda.plan);
+      // Both choose the same ridges, of 3e-4 times the mean diagonal at the least: that makes a few
+      // thousandths of the weights of float32's 1e-6 in the moments.
+      for (size_t i = 0; i < on_cpu.repairs.size(); ++i)
+        EXPECT_EQ(on_cpu.repairs[i].damping, on_cuda.repairs[i].damping);
       const Model a = LoadModel(folder_.path() / "cpu"), b = LoadModel(folder_.path() / "cuda");
       for (const auto& [name, tensor] : a.tensors) {
         const double scale = tensor.numel() == 0 ? 0 : tensor.abs().max().item<double>();
-        // Of obs an alignment was seen to differ by 1.2e-3 (H200); why is not proved.
         EXPECT_LE(MaxDifference(tensor, b.tensors.at(name)),
                   (method == "obs" ? 5e-3 : 1e-3) * scale)
             << name;

@@ -11,7 +11,6 @@
 #include "export/gguf.h"
 #include "model/beside.h"
 #include "model/device.h"
-#include "model/warm_up.h"
 #include "pipeline/costs.h"
 #include "pipeline/curve.h"
 #include "pipeline/examples.h"
@@ -22,6 +21,7 @@
 #include "pipeline/repair_model.h"
 #include "pipeline/select.h"
 #include "pipeline/source.h"
+#include "pipeline/warm_up.h"
 #include "shrink/shrink.h"
 
 namespace coppice {
