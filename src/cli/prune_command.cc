@@ -199,7 +199,7 @@ void AddObs(CLI::App* sub, PruneOptions* options) {
   sub->add_option(
          "--measured", o.measured,
          "obs: shares of a sub-layer at which its loss is measured; empty: none (default: 0.33, "
-         "0.67; language models 0.5)")
+         "0.67; images 0.5)")
       ->delimiter(',')
       ->expected(0, 8);
 }

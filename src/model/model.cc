@@ -152,6 +152,12 @@ std::map<std::string, at::Tensor> OwnTensors(const Model& model) {
   return stored;
 }
 
+std::vector<std::string> Readers(const SubLayerSpec& sub) {
+  if (sub.kind == UnitKind::kHead) return {sub.query, sub.key, sub.value};
+  if (!sub.gate.empty()) return {sub.gate, sub.up};
+  return {sub.up};
+}
+
 std::map<std::string, at::Tensor> StoredTensors(const Model& model) {
   std::map<std::string, at::Tensor> stored = OwnTensors(model);
   JoinFused(model.spec, &stored);

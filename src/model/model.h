@@ -81,6 +81,9 @@ struct SubLayerSpec {
 // F of an attention sub-layer, 1 of another.
 inline int64_t ValueWidth(const SubLayerSpec& sub) { return sub.width / sub.queries; }
 
+// Names, without ".weight", of what reads the sub-layer's input, in the order of SubLayer::in.
+std::vector<std::string> Readers(const SubLayerSpec& sub);
+
 // A linear layer of the head, followed by an activation.
 struct HeadLinear {
   std::string name;

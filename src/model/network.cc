@@ -60,13 +60,6 @@ std::vector<Linear> Join(std::vector<Linear> parts, size_t most_bytes) {
   return {{at::cat(weights), any ? at::cat(biases) : at::Tensor()}};
 }
 
-// Names, without ".weight", of what reads the sub-layer's input.
-std::vector<std::string> Readers(const SubLayerSpec& spec) {
-  if (spec.kind == UnitKind::kHead) return {spec.query, spec.key, spec.value};
-  if (!spec.gate.empty()) return {spec.gate, spec.up};
-  return {spec.up};
-}
-
 // Of all sub-layers' matrices in the compute dtype.
 int64_t MatrixBytes(const Model& model, const Compute& compute) {
   int64_t numbers = 0;

@@ -11,12 +11,12 @@
 namespace coppice {
 namespace {
 
-// A pass of a language model costs more, and its curves have the right shape more often: on
-// encoders one share gave mpnet-mnli a divergence of .080, two and three gave .070 (BENCHMARKS.md).
+// One share gave mpnet-mnli a divergence of .080, two and three gave .070; of SmolLM2 two are
+// better than one on every text for 30 s more (BENCHMARKS.md). Models of images were measured with
+// one.
 std::vector<double> MeasuredShares(const ModelSpec& spec, const PruneOptions& options) {
-  const bool language = spec.task == Task::kLanguageModel;
-  return options.measured.value_or(language ? std::vector<double>{0.5}
-                                            : std::vector<double>{1.0 / 3, 2.0 / 3});
+  return options.measured.value_or(spec.image.grid > 0 ? std::vector<double>{0.5}
+                                                       : std::vector<double>{1.0 / 3, 2.0 / 3});
 }
 
 }  // namespace

@@ -2,19 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include <vector>
-
 namespace coppice {
-namespace {
-
-// Names, without ".weight", of what reads the sub-layer's input.
-std::vector<std::string> Readers(const SubLayerSpec& sub) {
-  if (sub.kind == UnitKind::kHead) return {sub.query, sub.key, sub.value};
-  return sub.gate.empty() ? std::vector<std::string>{sub.up}
-                          : std::vector<std::string>{sub.gate, sub.up};
-}
-
-}  // namespace
 
 bool ReadersHaveBias(const Model& model, const SubLayerSpec& sub) {
   for (const std::string& name : Readers(sub)) {
