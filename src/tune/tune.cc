@@ -5,16 +5,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <future>
 #include <utility>
 
 #include "core/error.h"
-#include "load/mapped_tensor.h"
-#include "model/beside.h"
 #include "model/device.h"
 #include "model/forward.h"
 #include "tune/align.h"
 #include "tune/published_tuning.h"
+#include "tune/student.h"
 
 namespace coppice {
 namespace {
@@ -28,68 +26,15 @@ int64_t KeptInputBytes(const Compute& compute) {
 // Of few samples, one in so many is held out to check the repair by.
 constexpr int64_t kFewPerHeldOut = 4;
 
-// The student as it is repaired.
+// The student on its way through the sub-layers.
 struct Repairing {
-  using Tensors = std::map<std::string, at::Tensor>;
-
   const Network& teacher;
   const TuneOptions& options;
-  Model model;
-  Network student;
+  Student student;
   std::vector<Streams> streams;
-  bool in_files = false;  // where new tensors of a student that streams wait
-  bool stopped = false;   // the published tuning
-  TuneResult result;
-  Tensors fresh;                 // of the present sub-layer, on the device still
-  std::future<Tensors> leaving;  // of the one before, on their way from it
-  size_t left = 0;               // which that is
-
-  // Puts new tensors of a sub-layer where everybody reads them, in the dtype that they will be
-  // written in. They stay on the device where the student does: what a trial rejects is never
-  // copied. Where it streams, until the next sub-layer's turn.
-  void Put(size_t index, const Tensors& tensors) {
-    for (const auto& [name, tensor] : tensors) {
-      const auto old = model.tensors.find(name);
-      const at::Tensor kept =
-          old == model.tensors.end() ? tensor : tensor.to(old->second.scalar_type());
-      model.tensors[name] = kept;
-      if (student.streamed)
-        fresh[name] = kept;
-      else
-        result.tensors[name] = kept;
-    }
-    Rebind(model, index, &student);
-  }
-
-  // Begins to copy what Put() left on the device to where it waits, beside the next sub-layer.
-  void Settle(size_t index) {
-    Settled();
-    if (fresh.empty()) return;
-    left = index;
-    leaving = Beside(student.compute, [tensors = std::exchange(fresh, {}), files = in_files] {
-      Tensors waiting;
-      for (const auto& [name, tensor] : tensors)
-        waiting[name] = files ? InFile(tensor) : tensor.to(at::kCPU);
-      return waiting;
-    });
-    if (student.compute.device.is_cpu()) Settled();  // one sub-layer's in memory at a time
-  }
-
-  void Settled() {
-    if (!leaving.valid()) return;
-    for (const auto& [name, tensor] : leaving.get()) {
-      model.tensors[name] = tensor;
-      result.tensors[name] = tensor;
-    }
-    Rebind(model, left, &student);
-  }
+  bool stopped = false;  // the published tuning
+  TuneResult result = {};
 };
-
-int64_t BytesOf(const Repairing::Tensors& tensors) {
-  int64_t bytes = 0;
-  for (const auto& [name, tensor] : tensors) bytes += static_cast<int64_t>(tensor.nbytes());
-  return bytes;
-}
 
 int64_t BatchTokens(const Network& teacher, const TuneOptions& options) {
   if (options.batch_tokens > 0) return options.batch_tokens;
@@ -115,19 +60,10 @@ bool WantsCheck(const Network& student, const FitSamples& samples, const TuneOpt
       [&](const SubLayer& sub) { return TooFewTokens(tokens, sub.units * sub.width, options); });
 }
 
-// The output projection before its repair, (I, D) float64 on the teacher's device.
-at::Tensor OutputWeight(const Repairing& repairing, const SubLayerSpec& spec) {
-  return repairing.model.tensors.at(spec.output + ".weight")
-      .to(repairing.teacher.compute.device)
-      .to(at::kDouble)
-      .t();
-}
-
 // One sub-layer's change of the output projection.
-RepairResult Solve(const SplitMoments& moments, const Repairing& repairing, size_t index,
-                   TuneRecord* record) {
-  const TuneOptions& options = repairing.options;
-  const SubLayer& sub = repairing.student.sub_layers[index];
+RepairResult Solve(const SplitMoments& moments, const Student& student, size_t index,
+                   const TuneOptions& options, TuneRecord* record) {
+  const SubLayer& sub = student.net().sub_layers[index];
   const bool fit_bias = sub.out.bias.defined();
   record->repair = options.repair;
   if (options.repair == Repair::kLeastSquares && moments.held_out.tokens > 0) {
@@ -143,9 +79,8 @@ RepairResult Solve(const SplitMoments& moments, const Repairing& repairing, size
     case Repair::kLeastSquares:
       return SolveLeastSquares(moments.fitted, options.ridge, fit_bias);
     case Repair::kScales:
-      return SolveScales(moments.fitted,
-                         OutputWeight(repairing, repairing.model.spec.sub_layers[index]), sub.width,
-                         options.ridge, fit_bias);
+      return SolveScales(moments.fitted, student.OutputWeight(index), sub.width, options.ridge,
+                         fit_bias);
     case Repair::kBias:
       return SolveBias(moments.fitted);
     case Repair::kNone:
@@ -158,7 +93,7 @@ RepairResult Solve(const SplitMoments& moments, const Repairing& repairing, size
 // alone.
 RepairResult SolvePublished(const Moments& moments, size_t index, Repairing* repairing,
                             TuneRecord* record) {
-  const SubLayer& sub = repairing->student.sub_layers[index];
+  const SubLayer& sub = repairing->student.net().sub_layers[index];
   RepairResult result = NoChange(moments);
   record->repair = Repair::kNone;
   if (index == 0) {
@@ -170,7 +105,7 @@ RepairResult SolvePublished(const Moments& moments, size_t index, Repairing* rep
     record->note = "the published tuning stopped before";
     return result;
   }
-  const at::Tensor weight = OutputWeight(*repairing, repairing->model.spec.sub_layers[index]);
+  const at::Tensor weight = repairing->student.OutputWeight(index);
   const PublishedScales solved = SolvePublishedScales(moments, weight, sub.kind, sub.width);
   if (!solved.accepted) {
     repairing->stopped = true;
@@ -183,38 +118,19 @@ RepairResult SolvePublished(const Moments& moments, size_t index, Repairing* rep
   return result;
 }
 
-// The repaired projection. The change is added to the weights as the file has them, not as the
-// compute dtype rounds them.
-std::map<std::string, at::Tensor> Repaired(const Model& model, const std::string& output,
-                                           const RepairResult& repair) {
-  std::map<std::string, at::Tensor> tensors;
-  const at::Tensor change = repair.weight_change.t();  // (D, I)
-  const at::Tensor weight =
-      model.tensors.at(output + ".weight").to(change.device()).to(at::kDouble);
-  tensors[output + ".weight"] = (weight + change).to(at::kFloat).contiguous();
-  const auto bias = model.tensors.find(output + ".bias");
-  const bool gets_bias = repair.bias_change.count_nonzero().item<int64_t>() > 0;
-  if (bias == model.tensors.end() && !gets_bias) return tensors;
-  at::Tensor new_bias = repair.bias_change;
-  if (bias != model.tensors.end()) {
-    new_bias = new_bias + bias->second.to(new_bias.device(), at::kDouble);
-  }
-  tensors[output + ".bias"] = new_bias.to(at::kFloat);
-  return tensors;
-}
-
 void Align(size_t index, Repairing* repairing, TuneRecord* record) {
   constexpr double kRidge = 1e-2;
-  const SubLayerSpec& spec = repairing->model.spec.sub_layers[index];
+  const Student& student = repairing->student;
+  const SubLayerSpec& spec = student.spec(index);
   if (index == 0 || spec.units == 0) return;  // the streams are still one; or nothing reads
   const SplitMoments moments =
-      InputMoments(repairing->teacher, repairing->student, index, repairing->streams);
-  const bool fit_bias = ReadersHaveBias(repairing->model, spec);
+      InputMoments(repairing->teacher, student.net(), index, repairing->streams);
+  const bool fit_bias = ReadersHaveBias(student.model(), spec);
   const RepairResult alignment = moments.held_out.tokens > 0
                                      ? SolveByHeldOut(moments, kRidge, fit_bias)
                                      : SolveLeastSquares(moments.fitted, kRidge, fit_bias);
   record->aligned = moments.held_out.tokens > 0 ? alignment.held_out : alignment.explained;
-  repairing->Put(index, FoldAlignment(repairing->model, spec, alignment));
+  repairing->student.Put(index, FoldAlignment(student.model(), spec, alignment));
 }
 
 // Whether a fit to the sub-layer's own target may compete with one to the drift: of few tokens the
@@ -235,9 +151,10 @@ bool OwnCompetes(const SubLayerSpec& spec, const Repairing& repairing) {
 
 void RepairOne(size_t index, Repairing* repairing) {
   const TuneOptions& options = repairing->options;
-  const SubLayerSpec& spec = repairing->model.spec.sub_layers[index];
-  const size_t count = repairing->model.spec.sub_layers.size();
-  const Task task = repairing->model.spec.task;
+  const Network& student = repairing->student.net();
+  const SubLayerSpec& spec = repairing->student.spec(index);
+  const size_t count = student.sub_layers.size();
+  const Task task = student.spec.task;
   const bool pooled = task == Task::kClassification || task == Task::kRegression;
   TuneRecord record;
   record.output = spec.output;
@@ -245,21 +162,20 @@ void RepairOne(size_t index, Repairing* repairing) {
   if (options.align) Align(index, repairing, &record);
   int64_t tokens = 0;
   for (const Streams& s : repairing->streams) tokens += s.batch.ids.numel();
-  const int64_t input_bytes =
-      tokens * spec.units * spec.width *
-      static_cast<int64_t>(c10::elementSize(repairing->student.compute.dtype));
+  const int64_t input_bytes = tokens * spec.units * spec.width *
+                              static_cast<int64_t>(c10::elementSize(student.compute.dtype));
   const SplitMoments moments =
-      FitMoments(repairing->teacher, repairing->student, index,
+      FitMoments(repairing->teacher, student, index,
                  {.target = options.target,
                   .first_only = options.published && pooled && index + 1 == count,
-                  .keep_inputs = input_bytes <= KeptInputBytes(repairing->student.compute),
+                  .keep_inputs = input_bytes <= KeptInputBytes(student.compute),
                   .own_rival = OwnCompetes(spec, *repairing),
                   .next_is_known = !options.align,
                   .unpruned = options.unpruned},
                  &repairing->streams);
   RepairResult repair = options.published
                             ? SolvePublished(moments.fitted, index, repairing, &record)
-                            : Solve(moments, *repairing, index, &record);
+                            : Solve(moments, repairing->student, index, options, &record);
   if (repair.rival) record.target = Target::kOwn;
   record.explained = repair.explained;
   record.damping = repair.damping;
@@ -267,8 +183,7 @@ void RepairOne(size_t index, Repairing* repairing) {
     const bool known = record.repair == Repair::kLeastSquares && !options.published;
     record.held_out = known ? repair.held_out : Explained(moments.held_out, repair);
   }
-  if (record.repair != Repair::kNone)
-    repairing->Put(index, Repaired(repairing->model, spec.output, repair));
+  if (record.repair != Repair::kNone) repairing->student.Put(index, repair);
   repairing->result.records.push_back(std::move(record));
 }
 
@@ -278,39 +193,29 @@ TuneResult Tune(const Network& teacher, const Model& model, const FitSamples& sa
                 const TuneOptions& options, const Console& console) {
   at::NoGradGuard no_gradients;
   if (teacher.streamed) ReleaseKeptMemory(teacher.compute);
-  Compute compute = teacher.compute;
-  if (teacher.streamed) compute.memory = 0;  // as the teacher does, whatever its size
-  Network bound = Bind(model, compute);
+  Student student(model, teacher.compute, teacher.streamed);
   Samples fitted, checked_by;
-  const bool check = WantsCheck(bound, samples, options);
+  const bool check = WantsCheck(student.net(), samples, options);
   if (check) {
     fitted = samples.fitted;
     checked_by = TakeEvery(kFewPerHeldOut, &fitted);
   }
-  Repairing repairing{teacher,
-                      options,
-                      model,
-                      std::move(bound),
+  Repairing repairing{teacher, options, std::move(student),
                       StartStreams(teacher, check ? FitSamples{fitted, checked_by} : samples,
-                                   BatchTokens(teacher, options)),
-                      BytesOf(model.tensors) > teacher.compute.memory,
-                      false,
-                      {},
-                      {},
-                      {},
-                      0};
-  const size_t count = repairing.student.sub_layers.size();
+                                   BatchTokens(teacher, options))};
+  const size_t count = repairing.student.net().sub_layers.size();
   Check(teacher.sub_layers.size() == count, "teacher and student have different layers");
   Progress progress(console, "repair", static_cast<int64_t>(count));
   for (size_t i = 0; i < count; ++i) {
     RepairOne(i, &repairing);
-    if (options.target != Target::kDense) Advance(repairing.student, i, &repairing.streams);
-    repairing.Settle(i);
+    if (options.target != Target::kDense) Advance(repairing.student.net(), i, &repairing.streams);
+    repairing.student.Settle(i);
     progress.Step();
   }
-  repairing.Settled();
+  repairing.result.tensors = repairing.student.Take();
   if (!samples.held_out.samples.empty() && options.target != Target::kDense) {
-    repairing.result.held_out = HeldOutDivergence(teacher, repairing.student, repairing.streams);
+    repairing.result.held_out =
+        HeldOutDivergence(teacher, repairing.student.net(), repairing.streams);
   }
   return std::move(repairing.result);
 }
