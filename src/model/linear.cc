@@ -57,6 +57,7 @@ std::vector<at::Tensor> ApplyAll(const std::vector<Linear>& layers, const at::Te
                                  at::IntArrayRef rows) {
   if (layers.size() < rows.size()) return Apply(layers[0], x).split_with_sizes(rows, -1);
   std::vector<at::Tensor> outputs;
+  outputs.reserve(layers.size());
   for (const Linear& layer : layers) outputs.push_back(Apply(layer, x));
   return outputs;
 }
