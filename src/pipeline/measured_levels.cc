@@ -11,9 +11,9 @@
 namespace coppice {
 namespace {
 
-// One share gave mpnet-mnli a divergence of .080, two and three gave .070; of SmolLM2 two are
-// better than one on every text for 30 s more (BENCHMARKS.md). Models of images were measured with
-// one.
+// One share gave mpnet-mnli a divergence of .080, two and three gave .070; of SmolLM2 two gave
+// lower perplexities on two cores at 20 and 50 % (BENCHMARKS.md). Models of images were measured
+// with one.
 std::vector<double> MeasuredShares(const ModelSpec& spec, const PruneOptions& options) {
   return options.measured.value_or(spec.image.grid > 0 ? std::vector<double>{0.5}
                                                        : std::vector<double>{1.0 / 3, 2.0 / 3});

@@ -17,7 +17,7 @@ namespace {
 
 // What a replacement makes of all unit inputs (B, T, I): (B, T, D) float32.
 at::Tensor ProjectBy(const Replacement& one, const at::Tensor& inputs) {
-  return Apply(one.out, inputs.index_select(2, one.inputs)).to(at::kFloat);
+  return ApplyInFloat(one.out, inputs.index_select(2, one.inputs));
 }
 
 // A model with one sub-layer replaced, on its way through the network.
