@@ -9,7 +9,6 @@
 #include "eval/run_model.h"
 #include "export/forms.h"
 #include "export/gguf.h"
-#include "model/beside.h"
 #include "model/device.h"
 #include "pipeline/costs.h"
 #include "pipeline/curve.h"
@@ -21,7 +20,6 @@
 #include "pipeline/repair_model.h"
 #include "pipeline/select.h"
 #include "pipeline/source.h"
-#include "pipeline/warm_up.h"
 #include "shrink/shrink.h"
 
 namespace coppice {
@@ -168,8 +166,6 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   const Compute compute = ComputeOf(options, Purpose::kCalibrate);
   report.device = DeviceName(compute);
   report.dtype = DtypeName(compute);
-  std::future<void> warm;
-  if (compute.device.is_cuda()) warm = Beside(compute, [&compute] { WarmUp(compute); });
 
   Model model;
   Network dense;
@@ -182,7 +178,6 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
     dense = Bind(model, compute);
     DescribeModel(model, &report);
     report.images = model.spec.image.grid > 0;
-    if (warm.valid()) warm.get();
   }
   Examples examples;
   {
