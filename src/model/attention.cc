@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "model/causal_attention.h"
 #include "model/linear.h"
 #include "model/relative_buckets.h"
 #include "model/rotation.h"
@@ -30,8 +31,8 @@ at::Tensor AttentionBias(const SubLayer& sub, const AttentionContext& context,
 }
 
 // Written-out attention of (B, G, R * T, K) queries, whose R heads share a group's keys. On the CPU
-// in bfloat16, with many short texts, LibTorch's fused kernel works head by head and its backward
-// pass takes ten times as long as batched products; over long windows the fused one wins.
+// in bfloat16 LibTorch's fused kernel works head by head, and its backward pass takes ten times as
+// long as batched products.
 at::Tensor MixByProducts(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                          const at::Tensor& bias, double scale, bool causal) {
   const int64_t tokens = query.size(3);
@@ -55,9 +56,11 @@ at::Tensor MixByProducts(const at::Tensor& query, const at::Tensor& key, const a
 // F); the result: (B, G, R, T, F).
 at::Tensor Mix(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                const at::Tensor& bias, double scale, bool causal) {
-  const bool slow_backward = query.is_cpu() && query.scalar_type() == at::kBFloat16 && !causal;
+  const bool fused_is_slow = query.is_cpu() && query.scalar_type() == at::kBFloat16;
   const bool one_token_of_many = query.size(3) != key.size(2);
-  if (slow_backward || one_token_of_many)
+  if (fused_is_slow && causal && !one_token_of_many)
+    return CausalAttention(query, key, value, scale);
+  if (fused_is_slow || one_token_of_many)
     return MixByProducts(query, key, value, bias, scale, causal);
   // The fused kernels want one width of all three.
   const int64_t width = std::max(query.size(4), value.size(3));

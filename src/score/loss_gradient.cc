@@ -17,7 +17,7 @@ at::Tensor GradientOf(const at::Tensor& scalar, const at::Tensor& by) {
 
 // Tokens whose logits are there at one time: on the CPU blocks that the heap keeps.
 int64_t TokensAtOnce(int64_t vocabulary, at::Device device) {
-  const int64_t numbers = int64_t{1} << (device.is_cuda() ? 28 : 22);
+  const int64_t numbers = device.is_cuda() ? int64_t{1} << 28 : (int64_t{1} << 21) - 1;
   return std::max<int64_t>(16, numbers / vocabulary);
 }
 
