@@ -10,7 +10,9 @@
 namespace coppice {
 namespace {
 
-constexpr int64_t kBlock = 128;  // queries at a time: their scores fit the caches
+// Queries at a time are a multiple of kStep up to kMost, with at most kScores scores where that
+// leaves any: those should be in the caches.
+constexpr int64_t kStep = 16, kMost = 128, kScores = int64_t{1} << 20;
 
 // Queries from `begin` to `end`, which look at the first `end` keys.
 struct Block {
@@ -24,10 +26,14 @@ struct Block {
   }
 };
 
-std::vector<Block> BlocksOf(int64_t tokens) {
+// query: (B, G, R, T, K).
+std::vector<Block> BlocksOf(const at::Tensor& query) {
+  const int64_t tokens = query.size(3);
+  const int64_t scores = query.size(0) * query.size(1) * query.size(2) * tokens;  // of one token
+  const int64_t queries = std::clamp(kScores / scores / kStep * kStep, kStep, kMost);
   std::vector<Block> blocks;
-  for (int64_t begin = 0; begin < tokens; begin += kBlock)
-    blocks.push_back({begin, std::min(begin + kBlock, tokens)});
+  for (int64_t begin = 0; begin < tokens; begin += queries)
+    blocks.push_back({begin, std::min(begin + queries, tokens)});
   return blocks;
 }
 
@@ -55,7 +61,7 @@ class Attention : public torch::autograd::Function<Attention> {
     shape.back() = value.size(3);
     const at::Tensor keys = key.flatten(0, 1), values = value.flatten(0, 1);
     at::Tensor mixed = at::empty(shape, query.options());
-    for (const Block& block : BlocksOf(query.size(3))) {
+    for (const Block& block : BlocksOf(query)) {
       const at::Tensor shares = Probabilities(block, block.Of(query), keys, scale);
       const at::Tensor part = mixed.slice(3, block.begin, block.end);
       part.copy_(at::bmm(shares.to(values.scalar_type()), values.slice(1, 0, block.end))
@@ -74,7 +80,7 @@ class Attention : public torch::autograd::Function<Attention> {
     const at::Tensor by_query = at::empty(query.sizes(), query.options());
     const at::Tensor by_keys = at::zeros(keys.sizes(), keys.options().dtype(at::kFloat));
     const at::Tensor by_values = at::zeros(values.sizes(), values.options().dtype(at::kFloat));
-    for (const Block& block : BlocksOf(query.size(3))) {
+    for (const Block& block : BlocksOf(query)) {
       const at::Tensor queries = block.Of(query), by_mixed = block.Of(by_result[0]);
       const at::Tensor shares = Probabilities(block, queries, keys, scale);
       by_values.slice(1, 0, block.end).add_(at::bmm(shares.to(dtype).transpose(1, 2), by_mixed));
