@@ -10,42 +10,48 @@
 namespace coppice {
 namespace {
 
-// Queries at a time are a multiple of kStep up to kMost, with at most kScores scores where that
-// leaves any: those should be in the caches.
-constexpr int64_t kStep = 16, kMost = 128, kScores = int64_t{1} << 20;
+constexpr int64_t kQueries = 128;                    // of a head at a time
+constexpr int64_t kScores = (int64_t{1} << 21) - 1;  // at a time: what the heap keeps (cli/main.cc)
 
-// Queries from `begin` to `end`, which look at the first `end` keys.
+// Some groups' queries from `begin` to `end`, which look at the first `end` keys. N = B * G.
 struct Block {
-  int64_t begin, end;
+  int64_t first_group, groups, begin, end;
 
-  int64_t queries() const { return end - begin; }
-
-  // (B, G, R, T, n) -> (B * G, R * queries, n)
-  at::Tensor Of(const at::Tensor& x) const {
-    return x.slice(3, begin, end).reshape({x.size(0) * x.size(1), -1, x.size(4)});
+  // (N, R, T, n) -> (groups, R, queries, n)
+  at::Tensor Part(const at::Tensor& x) const {
+    return x.narrow(0, first_group, groups).slice(2, begin, end);
+  }
+  // (N, R, T, n) -> (groups, R * queries, n)
+  at::Tensor Rows(const at::Tensor& x) const { return Part(x).reshape({groups, -1, x.size(3)}); }
+  // (N, T, n) -> (groups, end, n)
+  at::Tensor Seen(const at::Tensor& x) const {
+    return x.narrow(0, first_group, groups).slice(1, 0, end);
   }
 };
 
-// query: (B, G, R, T, K).
+// query: (N, R, T, K).
 std::vector<Block> BlocksOf(const at::Tensor& query) {
-  const int64_t tokens = query.size(3);
-  const int64_t scores = query.size(0) * query.size(1) * query.size(2) * tokens;  // of one token
-  const int64_t queries = std::clamp(kScores / scores / kStep * kStep, kStep, kMost);
+  const int64_t all = query.size(0), tokens = query.size(2);
+  const int64_t of_group = query.size(1) * std::min(kQueries, tokens) * tokens;  // scores
+  const int64_t groups = std::clamp(kScores / of_group, int64_t{1}, all);
   std::vector<Block> blocks;
-  for (int64_t begin = 0; begin < tokens; begin += queries)
-    blocks.push_back({begin, std::min(begin + queries, tokens)});
+  for (int64_t first = 0; first < all; first += groups) {
+    for (int64_t begin = 0; begin < tokens; begin += kQueries)
+      blocks.push_back(
+          {first, std::min(groups, all - first), begin, std::min(begin + kQueries, tokens)});
+  }
   return blocks;
 }
 
-// query: (B * G, R * queries, K); key: (B * G, T, K); the result: (B * G, R * queries, end)
+// queries: (groups, R * queries, K); keys: (groups, end, K); the result: (groups, R * queries, end)
 // float32.
-at::Tensor Probabilities(const Block& block, const at::Tensor& query, const at::Tensor& key,
+at::Tensor Probabilities(const Block& block, const at::Tensor& queries, const at::Tensor& keys,
                          double scale) {
-  at::Tensor scores = at::bmm(query, key.slice(1, 0, block.end).transpose(1, 2)).to(at::kFloat);
+  at::Tensor scores = at::bmm(queries, keys.transpose(1, 2)).to(at::kFloat);
   scores.mul_(scale);
-  const at::Tensor later =
-      at::ones({block.queries(), block.queries()}, query.options().dtype(at::kBool)).triu(1);
-  scores.view({scores.size(0), -1, block.queries(), block.end})
+  const int64_t own = block.end - block.begin;
+  const at::Tensor later = at::ones({own, own}, scores.options().dtype(at::kBool)).triu(1);
+  scores.view({block.groups, -1, own, block.end})
       .slice(3, block.begin, block.end)
       .masked_fill_(later, -std::numeric_limits<double>::infinity());
   return at::softmax(scores, -1);
@@ -53,19 +59,18 @@ at::Tensor Probabilities(const Block& block, const at::Tensor& query, const at::
 
 class Attention : public torch::autograd::Function<Attention> {
  public:
+  // query: (N, R, T, K); key: (N, T, K); value: (N, T, F); the result: (N, R, T, F).
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& query,
                             const at::Tensor& key, const at::Tensor& value, double scale) {
     context->save_for_backward({query, key, value});
     context->saved_data["scale"] = scale;
     std::vector<int64_t> shape = query.sizes().vec();
-    shape.back() = value.size(3);
-    const at::Tensor keys = key.flatten(0, 1), values = value.flatten(0, 1);
+    shape.back() = value.size(2);
     at::Tensor mixed = at::empty(shape, query.options());
     for (const Block& block : BlocksOf(query)) {
-      const at::Tensor shares = Probabilities(block, block.Of(query), keys, scale);
-      const at::Tensor part = mixed.slice(3, block.begin, block.end);
-      part.copy_(at::bmm(shares.to(values.scalar_type()), values.slice(1, 0, block.end))
-                     .view(part.sizes()));
+      const at::Tensor shares = Probabilities(block, block.Rows(query), block.Seen(key), scale);
+      const at::Tensor part = block.Part(mixed);
+      part.copy_(at::bmm(shares.to(value.scalar_type()), block.Seen(value)).view(part.sizes()));
     }
     return mixed;
   }
@@ -76,24 +81,23 @@ class Attention : public torch::autograd::Function<Attention> {
     const at::Tensor &query = saved[0], &key = saved[1], &value = saved[2];
     const double scale = context->saved_data["scale"].toDouble();
     const at::ScalarType dtype = query.scalar_type();
-    const at::Tensor keys = key.flatten(0, 1), values = value.flatten(0, 1);
     const at::Tensor by_query = at::empty(query.sizes(), query.options());
-    const at::Tensor by_keys = at::zeros(keys.sizes(), keys.options().dtype(at::kFloat));
-    const at::Tensor by_values = at::zeros(values.sizes(), values.options().dtype(at::kFloat));
+    const at::Tensor by_key = at::zeros(key.sizes(), key.options().dtype(at::kFloat));
+    const at::Tensor by_value = at::zeros(value.sizes(), value.options().dtype(at::kFloat));
     for (const Block& block : BlocksOf(query)) {
-      const at::Tensor queries = block.Of(query), by_mixed = block.Of(by_result[0]);
+      const at::Tensor queries = block.Rows(query), keys = block.Seen(key);
+      const at::Tensor by_mixed = block.Rows(by_result[0]);
       const at::Tensor shares = Probabilities(block, queries, keys, scale);
-      by_values.slice(1, 0, block.end).add_(at::bmm(shares.to(dtype).transpose(1, 2), by_mixed));
+      block.Seen(by_value).add_(at::bmm(shares.to(dtype).transpose(1, 2), by_mixed));
       const at::Tensor by_shares =
-          at::bmm(by_mixed, values.slice(1, 0, block.end).transpose(1, 2)).to(at::kFloat);
+          at::bmm(by_mixed, block.Seen(value).transpose(1, 2)).to(at::kFloat);
       const at::Tensor by_scores =
           at::_softmax_backward_data(by_shares, shares, -1, at::kFloat).mul_(scale).to(dtype);
-      const at::Tensor part = by_query.slice(3, block.begin, block.end);
-      part.copy_(at::bmm(by_scores, keys.slice(1, 0, block.end)).view(part.sizes()));
-      by_keys.slice(1, 0, block.end).add_(at::bmm(by_scores.transpose(1, 2), queries));
+      const at::Tensor part = block.Part(by_query);
+      part.copy_(at::bmm(by_scores, keys).view(part.sizes()));
+      block.Seen(by_key).add_(at::bmm(by_scores.transpose(1, 2), queries));
     }
-    return {by_query, by_keys.view(key.sizes()).to(dtype), by_values.view(value.sizes()).to(dtype),
-            at::Tensor()};
+    return {by_query, by_key.to(dtype), by_value.to(dtype), at::Tensor()};
   }
 };
 
@@ -101,7 +105,8 @@ class Attention : public torch::autograd::Function<Attention> {
 
 at::Tensor CausalAttention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                            double scale) {
-  return Attention::apply(query, key, value, scale);
+  return Attention::apply(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), scale)
+      .unflatten(0, {query.size(0), query.size(1)});
 }
 
 }  // namespace coppice
