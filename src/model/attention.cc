@@ -13,6 +13,7 @@
 namespace coppice {
 namespace {
 
+constexpr int64_t kShortWindow = 128;
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
 // Contiguous: LibTorch's fused kernels on a GPU take no other.
@@ -56,12 +57,13 @@ at::Tensor MixByProducts(const at::Tensor& query, const at::Tensor& key, const a
 // F); the result: (B, G, R, T, F).
 at::Tensor Mix(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                const at::Tensor& bias, double scale, bool causal) {
-  const bool fused_is_slow = query.is_cpu() && query.scalar_type() == at::kBFloat16;
   const bool one_token_of_many = query.size(3) != key.size(2);
-  if (fused_is_slow && causal && !one_token_of_many)
-    return CausalAttention(query, key, value, scale);
-  if (fused_is_slow || one_token_of_many)
+  const bool fused_is_slow = query.is_cpu() && query.scalar_type() == at::kBFloat16;
+  if ((fused_is_slow && !causal) || one_token_of_many)
     return MixByProducts(query, key, value, bias, scale, causal);
+  // In short windows attention is little of the work, and the fused kernel's scores are float32.
+  if (fused_is_slow && query.size(3) > kShortWindow)
+    return CausalAttention(query, key, value, scale);
   // The fused kernels want one width of all three.
   const int64_t width = std::max(query.size(4), value.size(3));
   const auto widened = [&](const at::Tensor& x) {

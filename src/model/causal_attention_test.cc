@@ -70,9 +70,10 @@ TEST_P(CausalAttentionTest, MixesAndDifferentiatesAsInFloat64) {
   }
 }
 
-// Within a block, whole blocks, and a block of one token.
+// Within a block, whole blocks, a block of one token, and more scores than fit one block.
 INSTANTIATE_TEST_SUITE_P(Shapes, CausalAttentionTest,
-                         testing::Values(Case{3, 2}, Case{70, 1}, Case{256, 3}, Case{257, 2}));
+                         testing::Values(Case{3, 2}, Case{70, 1}, Case{256, 3}, Case{257, 2},
+                                         Case{513, 8}));
 
 }  // namespace
 }  // namespace coppice
