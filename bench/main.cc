@@ -2,11 +2,11 @@
 //
 //   coppice_bench --models FOLDER [--device cpu] [--dtype auto] [--threads N] [--benchmark_...]
 #include <ATen/Parallel.h>
-#include <malloc.h>
 
 #include <CLI/CLI.hpp>
 
 #include "core/error.h"
+#include "core/machine_memory.h"
 #include "model/device.h"
 #include "work.h"
 
@@ -41,10 +41,7 @@ int Main(int argc, char** argv) {
 }  // namespace coppice
 
 int main(int argc, char** argv) {
-#if defined(M_TRIM_THRESHOLD)
-  mallopt(M_MMAP_THRESHOLD, 8 << 20);  // as in src/cli/main.cc
-  mallopt(M_TRIM_THRESHOLD, 64 << 20);
-#endif
+  coppice::KeepSmallBlocks();
   try {
     return coppice::Main(argc, argv);
   } catch (const coppice::Error& error) {

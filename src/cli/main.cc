@@ -2,12 +2,12 @@
 #include <c10/core/Allocator.h>
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
-#include <malloc.h>
 
 #include <new>
 
 #include "cli/commands.h"
 #include "core/error.h"
+#include "core/machine_memory.h"
 #include "core/version.h"
 
 namespace coppice {
@@ -72,12 +72,6 @@ int Main(int argc, char** argv) {
 }  // namespace coppice
 
 int main(int argc, char** argv) {
-#if defined(M_TRIM_THRESHOLD)
-  // Activations come and go in blocks of megabytes. Left to itself, glibc keeps blocks of up to 32
-  // MiB on its heap, where fragments double the peak; when all go back to the system at once, a
-  // third of the time goes into page faults. Blocks below 8 MiB stay.
-  mallopt(M_MMAP_THRESHOLD, 8 << 20);
-  mallopt(M_TRIM_THRESHOLD, 64 << 20);
-#endif
+  coppice::KeepSmallBlocks();
   return coppice::Main(argc, argv);
 }

@@ -1,5 +1,6 @@
 #include "core/machine_memory.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,5 +19,12 @@ int64_t MachineMemoryBytes() {
 }
 
 int64_t UsualMemoryBytes() { return MachineMemoryBytes() / 4; }
+
+void KeepSmallBlocks() {
+#if defined(M_TRIM_THRESHOLD)
+  mallopt(M_MMAP_THRESHOLD, kKeptBlockBytes);
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
+#endif
+}
 
 }  // namespace coppice

@@ -7,11 +7,13 @@
 #include <limits>
 #include <vector>
 
+#include "core/machine_memory.h"
+
 namespace coppice {
 namespace {
 
-constexpr int64_t kQueries = 128;                    // of a head at a time
-constexpr int64_t kScores = (int64_t{1} << 21) - 1;  // at a time: what the heap keeps (cli/main.cc)
+constexpr int64_t kQueries = 128;                     // of a head at a time
+constexpr int64_t kScores = kKeptBlockBytes / 4 - 1;  // at a time
 
 // Some groups' queries from `begin` to `end`, which look at the first `end` keys. N = B * G.
 struct Block {

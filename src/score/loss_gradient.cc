@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "core/machine_memory.h"
 #include "model/forward.h"
 
 namespace coppice {
@@ -15,9 +16,9 @@ at::Tensor GradientOf(const at::Tensor& scalar, const at::Tensor& by) {
   return torch::autograd::grad({scalar}, {by})[0];
 }
 
-// Tokens whose logits are there at one time: on the CPU blocks that the heap keeps.
+// Tokens whose logits are there at one time: on the CPU blocks that the process keeps.
 int64_t TokensAtOnce(int64_t vocabulary, at::Device device) {
-  const int64_t numbers = device.is_cuda() ? int64_t{1} << 28 : (int64_t{1} << 21) - 1;
+  const int64_t numbers = device.is_cuda() ? int64_t{1} << 28 : kKeptBlockBytes / 4 - 1;
   return std::max<int64_t>(16, numbers / vocabulary);
 }
 
