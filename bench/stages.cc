@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "core/random.h"
+#include "eval/language_model.h"
 #include "model/forward.h"
 #include "score/mask_gradients.h"
 #include "score/replacement.h"
@@ -76,7 +77,15 @@ void BenchForward(Subject& subject, benchmark::State& state) {
   const std::vector<Batch> batches = MakeBatches(subject.samples, subject.net.spec,
                                                  subject.batch_tokens(), subject.compute.device);
   Measure(state, subject.compute.device, [&] {
-    for (const Batch& batch : batches) Forward(subject.net, batch);
+    at::Tensor room;
+    for (const Batch& batch : batches) {
+      const at::Tensor hidden = RunSubLayers(subject.net, batch);
+      if (subject.net.spec.task == Task::kLanguageModel) {
+        NextTokenLogProbabilities(subject.net, hidden, batch, &room);
+      } else {
+        ApplyHead(subject.net, hidden, batch);
+      }
+    }
   });
   Work work = ForwardWork(subject.net, subject.samples, 0, subject.depth());
   work += HeadWork(subject, static_cast<double>(subject.samples.tokens()));

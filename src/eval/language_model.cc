@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "model/forward.h"
+#include "model/logits.h"
 
 namespace coppice {
 namespace {
@@ -43,6 +44,16 @@ void Keep(const at::Tensor& log_probabilities, const Samples& samples, const Bat
   }
 }
 
+// logits: (M, V), next: (M); the result: (M), 0 where nothing is known to follow.
+at::Tensor OfNext(const at::Tensor& logits, const at::Tensor& next) {
+  return -at::cross_entropy_loss(logits, next, {}, at::Reduction::None, kNoToken);
+}
+
+// Of (B, T) those of tokens that another one may be known to follow.
+at::Tensor Known(const at::Tensor& found, const Batch& batch) {
+  return batch.next.defined() ? found : found.slice(1, 0, -1);
+}
+
 }  // namespace
 
 int64_t BatchTokens(const ModelSpec& spec) {
@@ -52,10 +63,21 @@ int64_t BatchTokens(const ModelSpec& spec) {
 
 at::Tensor NextTokenLogProbabilities(const at::Tensor& logits, const Batch& batch) {
   const at::Tensor next = NextTokens(batch);
-  const at::Tensor found = -at::cross_entropy_loss(logits.flatten(0, 1), next.flatten(), {},
-                                                   at::Reduction::None, kNoToken)
-                                .view(next.sizes());
-  return batch.next.defined() ? found : found.slice(1, 0, -1);
+  return Known(OfNext(logits.flatten(0, 1), next.flatten()).view(next.sizes()), batch);
+}
+
+at::Tensor NextTokenLogProbabilities(const Network& net, const at::Tensor& hidden,
+                                     const Batch& batch, at::Tensor* room) {
+  const at::Tensor next = NextTokens(batch);
+  const at::Tensor found = at::empty(next.sizes(), hidden.options());
+  const auto keep = [&](const at::Tensor& logits, int64_t begin) {
+    const auto own = [&](const at::Tensor& x) {
+      return x.flatten().narrow(0, begin, logits.size(0));
+    };
+    own(found).copy_(OfNext(logits, own(next)));
+  };
+  ForLogits(net, hidden.flatten(0, 1), keep, room);
+  return Known(found, batch);
 }
 
 double Perplexity(const std::vector<at::Tensor>& log_probabilities) {

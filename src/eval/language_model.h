@@ -22,6 +22,10 @@ int64_t BatchTokens(const ModelSpec& spec);
 // where the batch knows what follows the last one.
 at::Tensor NextTokenLogProbabilities(const at::Tensor& logits, const Batch& batch);
 
+// The same from the end of the residual stream, (B, T, D) float32. room: see model/logits.h.
+at::Tensor NextTokenLogProbabilities(const Network& net, const at::Tensor& hidden,
+                                     const Batch& batch, at::Tensor* room);
+
 // The perplexity of samples' log-probabilities: exp of their negative mean over all tokens.
 double Perplexity(const std::vector<at::Tensor>& log_probabilities);
 

@@ -14,11 +14,13 @@ std::vector<at::Tensor> RunModel(const Network& net, const Samples& samples,
   const int64_t batch_tokens = language ? BatchTokens(net.spec) : 4096;
   at::NoGradGuard no_gradients;
   std::vector<at::Tensor> outputs(samples.samples.size());
+  at::Tensor room;  // for logits
   Progress progress(console, "evaluate", static_cast<int64_t>(outputs.size()));
   for (const Batch& batch : MakeBatches(samples, net.spec, batch_tokens, net.compute.device)) {
-    at::Tensor output = Forward(net, batch);
-    if (language) output = NextTokenLogProbabilities(output, batch);
-    output = output.to(at::kCPU);
+    const at::Tensor hidden = RunSubLayers(net, batch);
+    const at::Tensor output = (language ? NextTokenLogProbabilities(net, hidden, batch, &room)
+                                        : ApplyHead(net, hidden, batch))
+                                  .to(at::kCPU);
     for (int64_t row = 0; row < batch.rows(); ++row) {
       const auto index = static_cast<size_t>(batch.samples[static_cast<size_t>(row)]);
       const int64_t tokens = samples.samples[index].tokens();

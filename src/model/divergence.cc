@@ -2,10 +2,8 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-#include <vector>
-
 #include "model/forward.h"
+#include "model/logits.h"
 
 namespace coppice {
 namespace {
@@ -20,42 +18,6 @@ double KullbackLeibler(const at::Tensor& reference, const at::Tensor& output) {
       .item<double>();
 }
 
-// Distributions over the vocabulary that are made and compared at one time. On the CPU a product
-// wants rows to share the matrix it reads, and what follows wants the caches and the heap's blocks.
-struct RowsAtOnce {
-  int64_t made, compared;
-};
-
-RowsAtOnce AtOnce(int64_t vocabulary, at::Device device) {
-  if (device.is_cuda()) {
-    const int64_t rows = std::max<int64_t>(1, (int64_t{1} << 27) / vocabulary);
-    return {rows, rows};
-  }
-  return {128, std::max<int64_t>(1, (int64_t{1} << 20) / vocabulary)};
-}
-
-// log_reference: (m, V) log-probabilities; logits: (m, V). A float64 scalar.
-at::Tensor SumOfRows(const at::Tensor& log_reference, const at::Tensor& logits) {
-  const int64_t rows = AtOnce(logits.size(1), logits.device()).compared;
-  at::Tensor sum = at::zeros({}, logits.options().dtype(at::kDouble));
-  for (int64_t begin = 0; begin < logits.size(0); begin += rows) {
-    const at::Tensor p = log_reference.slice(0, begin, begin + rows);
-    const at::Tensor q = at::log_softmax(logits.slice(0, begin, begin + rows), 1);
-    sum += (p.exp() * (p - q)).sum(at::kDouble);
-  }
-  return sum;
-}
-
-// Calls `use` with the logits (m, V) of a language model's next m real tokens, and the first's
-// place.
-template <typename Use>
-void ForLogits(const Network& net, const at::Tensor& hidden, const Batch& batch, const Use& use) {
-  const at::Tensor tokens = RealRows(batch, hidden);  // (M, D)
-  const int64_t rows = AtOnce(net.spec.vocabulary, hidden.device()).made;
-  for (int64_t begin = 0; begin < tokens.size(0); begin += rows)
-    use(ApplyHead(net, tokens.slice(0, begin, begin + rows), batch), begin);
-}
-
 }  // namespace
 
 Divergence DivergenceOf(Task task, const at::Tensor& reference, const at::Tensor& output,
@@ -64,8 +26,7 @@ Divergence DivergenceOf(Task task, const at::Tensor& reference, const at::Tensor
   const auto exact = [](const at::Tensor& x) { return x.to(at::kDouble); };
   switch (task) {
     case Task::kLanguageModel:
-      return {SumOfRows(at::log_softmax(RealRows(batch, reference), 1), RealRows(batch, output))
-                  .item<double>(),
+      return {KullbackLeibler(RealRows(batch, reference), RealRows(batch, output)),
               static_cast<double>(batch.real.numel())};
     case Task::kClassification:
       return {KullbackLeibler(exact(reference), exact(output)), rows};
@@ -81,11 +42,18 @@ Divergence DivergenceOf(Task task, const at::Tensor& reference, const at::Tensor
 
 Reference ReadReference(const Network& net, const at::Tensor& hidden, const Batch& batch) {
   if (net.spec.task != Task::kLanguageModel) return {ApplyHead(net, hidden, batch)};
-  std::vector<at::Tensor> parts;
-  ForLogits(net, hidden, batch, [&](const at::Tensor& logits, int64_t) {
-    parts.push_back(at::log_softmax(logits, 1));
-  });
-  return {at::cat(parts)};
+  const at::Tensor tokens = RealRows(batch, hidden);  // (M, D)
+  Reference reference{.outputs = at::empty({tokens.size(0), net.spec.vocabulary}, tokens.options()),
+                      .certainty = at::empty({tokens.size(0)}, tokens.options()),
+                      .room = {}};
+  const auto keep = [&](const at::Tensor& logits, int64_t begin) {
+    const at::Tensor log_p = at::log_softmax(logits, 1);
+    at::Tensor p = reference.outputs.narrow(0, begin, logits.size(0));
+    at::exp_out(p, log_p);
+    reference.certainty.narrow(0, begin, logits.size(0)).copy_(at::linalg_vecdot(p, log_p));
+  };
+  ForLogits(net, tokens, keep, &reference.room);
+  return reference;
 }
 
 Divergence DivergenceFrom(const Reference& reference, const Network& net, const at::Tensor& hidden,
@@ -93,9 +61,13 @@ Divergence DivergenceFrom(const Reference& reference, const Network& net, const 
   if (net.spec.task != Task::kLanguageModel)
     return DivergenceOf(net.spec.task, reference.outputs, ApplyHead(net, hidden, batch), batch);
   at::Tensor sum = at::zeros({}, hidden.options().dtype(at::kDouble));
-  ForLogits(net, hidden, batch, [&](const at::Tensor& logits, int64_t begin) {
-    sum += SumOfRows(reference.outputs.slice(0, begin, begin + logits.size(0)), logits);
-  });
+  const auto add = [&](const at::Tensor& logits, int64_t begin) {
+    const at::Tensor p = reference.outputs.narrow(0, begin, logits.size(0));
+    const at::Tensor shared = at::linalg_vecdot(p, at::log_softmax(logits, 1));  // (m)
+    sum += (reference.certainty.narrow(0, begin, logits.size(0)) - shared).sum(at::kDouble);
+  };
+  at::Tensor room = reference.room;
+  ForLogits(net, RealRows(batch, hidden), add, &room);
   return {sum.item<double>(), static_cast<double>(reference.outputs.size(0))};
 }
 

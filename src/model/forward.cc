@@ -69,9 +69,13 @@ at::Tensor AddBranch(const Network& net, const SubLayer& sub, const at::Tensor& 
   return LayerNorm(net, sub.norm, hidden + branch);
 }
 
+at::Tensor ReadByHead(const Network& net, const at::Tensor& hidden) {
+  return RmsNorm(net, net.final_norm, hidden);
+}
+
 at::Tensor ApplyHead(const Network& net, const at::Tensor& hidden, const Batch& batch) {
   if (net.spec.task == Task::kLanguageModel) {
-    return ApplyInFloat({net.output, {}}, RmsNorm(net, net.final_norm, hidden));
+    return ApplyInFloat({net.output, {}}, ReadByHead(net, hidden));
   }
   if (net.spec.task == Task::kNone) {
     const at::Tensor mask = batch.mask.to(at::kFloat).unsqueeze(-1);  // (B, T, 1)
@@ -86,7 +90,7 @@ at::Tensor ApplyHead(const Network& net, const at::Tensor& hidden, const Batch& 
   return x;
 }
 
-at::Tensor Forward(const Network& net, const Batch& batch, const UnitObserver& observer) {
+at::Tensor RunSubLayers(const Network& net, const Batch& batch, const UnitObserver& observer) {
   const AttentionContext context = MakeContext(net, batch);
   at::Tensor hidden = Embed(net, batch);
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
@@ -96,7 +100,11 @@ at::Tensor Forward(const Network& net, const Batch& batch, const UnitObserver& o
     if (observer) inputs = observer(i, inputs);
     hidden = AddBranch(net, *sub, hidden, Project(*sub, inputs));
   }
-  return ApplyHead(net, hidden, batch);
+  return hidden;
+}
+
+at::Tensor Forward(const Network& net, const Batch& batch, const UnitObserver& observer) {
+  return ApplyHead(net, RunSubLayers(net, batch, observer), batch);
 }
 
 }  // namespace coppice

@@ -36,6 +36,9 @@ at::Tensor Project(const SubLayer& sub, const at::Tensor& inputs);
 at::Tensor AddBranch(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
                      const at::Tensor& branch);
 
+// What a language model's output matrix reads, the final RMS norm: (..., D) float32.
+at::Tensor ReadByHead(const Network& net, const at::Tensor& hidden);
+
 // The head, float32: logits (B, labels); a language model's (B, T, V); question answering start and
 // end logits (B, T, 2), padding at -inf; without a head the mean over real tokens, scaled to length
 // 1: (B, D).
@@ -43,6 +46,9 @@ at::Tensor ApplyHead(const Network& net, const at::Tensor& hidden, const Batch& 
 
 // Called with (sub-layer index, X) in order; what it returns is used as X. Identity when empty.
 using UnitObserver = std::function<at::Tensor(size_t, const at::Tensor&)>;
+
+// The residual stream after all sub-layers: (B, T, D) float32.
+at::Tensor RunSubLayers(const Network& net, const Batch& batch, const UnitObserver& observer = {});
 
 // The whole model; see ApplyHead for the result's shape.
 at::Tensor Forward(const Network& net, const Batch& batch, const UnitObserver& observer = {});

@@ -1,0 +1,81 @@
+#include "model/logits.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+
+#include "model/forward.h"
+#include "model/linear.h"
+
+namespace coppice {
+namespace {
+
+struct RowsAtOnce {
+  int64_t multiplied, used;
+};
+
+RowsAtOnce AtOnce(const Network& net) {
+  const int64_t vocabulary = net.spec.vocabulary;
+  if (net.compute.device.is_cuda()) {
+    const int64_t rows = std::max<int64_t>(1, (int64_t{1} << 27) / vocabulary);
+    return {rows, rows};
+  }
+  return {std::max<int64_t>(16, (int64_t{1} << 24) / vocabulary),
+          std::max<int64_t>(1, (int64_t{1} << 20) / vocabulary)};
+}
+
+// rows: (m, D) float32; the result: (m, V), on the CPU in the matrix's dtype, until the next one
+// takes its room; on a GPU in float32.
+at::Tensor Logits(const at::Tensor& rows, const at::Tensor& matrix, at::Tensor* room) {
+  if (matrix.is_cuda()) return ApplyInFloat({matrix, {}}, rows);
+  if (!room->defined() || room->size(0) < rows.size(0))
+    *room = at::empty({rows.size(0), matrix.size(0)}, matrix.options());
+  at::Tensor product = room->slice(0, 0, rows.size(0));
+  return at::mm_out(product, rows.to(matrix.scalar_type()), matrix.t());
+}
+
+// Calls use(part, begin) with each part of the product that is used at one time; begin: its place.
+template <typename Use>
+void ForParts(const at::Tensor& product, int64_t begin, int64_t rows, const Use& use) {
+  for (int64_t i = 0; i < product.size(0); i += rows)
+    use(product.slice(0, i, std::min(i + rows, product.size(0))), begin + i);
+}
+
+}  // namespace
+
+void ForLogits(const Network& net, const at::Tensor& hidden, const UseLogits& use,
+               at::Tensor* room) {
+  at::NoGradGuard no_gradients;
+  const RowsAtOnce at_once = AtOnce(net);
+  ForParts(ReadByHead(net, hidden), 0, at_once.multiplied,
+           [&](const at::Tensor& rows, int64_t begin) {
+             ForParts(Logits(rows, net.output, room), begin, at_once.used,
+                      [&](const at::Tensor& part, int64_t i) { use(part.to(at::kFloat), i); });
+           });
+}
+
+at::Tensor GradientThroughLogits(const Network& net, const at::Tensor& hidden,
+                                 const GradientByLogits& gradient) {
+  at::AutoGradMode with_gradients(true);
+  const at::Tensor end = hidden.detach().requires_grad_();
+  const at::Tensor read = ReadByHead(net, end);  // (M, D)
+  const at::Tensor by_read = at::empty(read.sizes(), read.options());
+  {
+    at::NoGradGuard no_gradients;
+    const RowsAtOnce at_once = AtOnce(net);
+    at::Tensor room;
+    ForParts(read, 0, at_once.multiplied, [&](const at::Tensor& rows, int64_t begin) {
+      const at::Tensor product = Logits(rows, net.output, &room);
+      ForParts(product, begin, at_once.used, [&](const at::Tensor& part, int64_t i) {
+        part.copy_(gradient(part.to(at::kFloat), i));
+      });
+      by_read.slice(0, begin, begin + rows.size(0))
+          .copy_(at::mm(product.to(net.output.scalar_type()), net.output));
+    });
+  }
+  return torch::autograd::grad({read}, {end}, {by_read})[0];
+}
+
+}  // namespace coppice

@@ -1,0 +1,31 @@
+// A language model's logits, some tokens at a time: those of a whole text would take more memory
+// than all else. On the CPU products are of enough rows to share what they read of the output
+// matrix, in a block that is used again; what is made of them is made of fewer, which its caches
+// hold.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+
+#include "model/network.h"
+
+namespace coppice {
+
+// Called with the logits (m, V) float32 of the next m rows, and the first's place.
+using UseLogits = std::function<void(const at::Tensor& logits, int64_t begin)>;
+
+// hidden: (M, D) float32, rows at the end of the residual stream. room: for the products; what is
+// undefined is made, and serves the next call.
+void ForLogits(const Network& net, const at::Tensor& hidden, const UseLogits& use,
+               at::Tensor* room);
+
+// Gives the gradient (m, V) of a loss by those logits; may write it where they are.
+using GradientByLogits = std::function<at::Tensor(const at::Tensor& logits, int64_t begin)>;
+
+// The gradient of the loss by hidden: (M, D) float32.
+at::Tensor GradientThroughLogits(const Network& net, const at::Tensor& hidden,
+                                 const GradientByLogits& gradient);
+
+}  // namespace coppice
