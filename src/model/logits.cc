@@ -36,11 +36,14 @@ at::Tensor Logits(const at::Tensor& rows, const at::Tensor& matrix, at::Tensor* 
   return at::mm_out(product, rows.to(matrix.scalar_type()), matrix.t());
 }
 
-// Calls use(part, begin) with each part of the product that is used at one time; begin: its place.
+// Calls use(part, place) with even parts of at most `most` rows; begin: the first one's place.
 template <typename Use>
-void ForParts(const at::Tensor& product, int64_t begin, int64_t rows, const Use& use) {
-  for (int64_t i = 0; i < product.size(0); i += rows)
-    use(product.slice(0, i, std::min(i + rows, product.size(0))), begin + i);
+void ForParts(const at::Tensor& rows, int64_t begin, int64_t most, const Use& use) {
+  const int64_t count = rows.size(0), parts = (count + most - 1) / most;
+  for (int64_t k = 0; k < parts; ++k) {
+    const int64_t first = count * k / parts;
+    use(rows.slice(0, first, count * (k + 1) / parts), begin + first);
+  }
 }
 
 }  // namespace

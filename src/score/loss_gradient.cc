@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <limits>
+
 #include "model/forward.h"
 #include "model/logits.h"
 
@@ -14,25 +16,28 @@ at::Tensor GradientOf(const at::Tensor& scalar, const at::Tensor& by) {
   return torch::autograd::grad({scalar}, {by})[0];
 }
 
-// A sample's loss is a mean over its next tokens; by its logits its gradient is the distribution
-// less the next token's one.
+// A sample's loss is a mean over its next tokens. Its gradient by a token's logits is the
+// distribution less the next token's one, times the token's share, which can wait for the end. A
+// token's loss is counted up to 87 nats, where float32 ends.
 LossGradient LanguageModelGradient(const Network& net, const Batch& batch,
                                    const at::Tensor& hidden) {
   const at::Tensor next = NextTokens(batch);  // (B, T)
   const at::Tensor known = next.ne(kNoToken);
-  const at::Tensor shares =
-      (known / known.sum(1, /*keepdim=*/true).clamp_min(1)).to(at::kFloat).view({-1, 1});
-  const at::Tensor targets = next.clamp_min(0).view({-1, 1});  // (B * T, 1)
-  at::Tensor sum = at::zeros({}, hidden.options().dtype(at::kDouble));
+  const at::Tensor share =
+      (known / known.sum(1, /*keepdim=*/true).clamp_min(1)).to(at::kFloat);  // (B, T)
+  const at::Tensor targets = next.clamp_min(0).view({-1, 1});                // (B * T, 1)
+  const at::Tensor likely = at::empty(targets.sizes(), hidden.options());    // their probabilities
   const at::Tensor by_hidden = GradientThroughLogits(
       net, hidden.flatten(0, 1), [&](const at::Tensor& logits, int64_t begin) {
         const at::Tensor target = targets.narrow(0, begin, logits.size(0));
-        const at::Tensor share = shares.narrow(0, begin, logits.size(0));
-        at::Tensor p = at::log_softmax(logits, 1);
-        sum -= (p.gather(1, target) * share).sum(at::kDouble);
-        return p.exp_().scatter_add_(1, target, at::full_like(share, -1)).mul_(share);
+        at::Tensor p = at::softmax(logits, 1);
+        const at::Tensor found = p.gather(1, target);
+        likely.narrow(0, begin, logits.size(0)).copy_(found);
+        return p.scatter_(1, target, found - 1);
       });
-  return {by_hidden.view_as(hidden), sum.item<double>()};
+  const at::Tensor loss = -likely.clamp_min(std::numeric_limits<float>::min()).log();
+  return {by_hidden.view_as(hidden) * share.unsqueeze(2),
+          (loss * share.view({-1, 1})).sum(at::kDouble).item<double>()};
 }
 
 }  // namespace
