@@ -57,7 +57,7 @@ struct Subject {
     }
   }
 
-  int64_t batch_tokens() const { return compute.device.is_cpu() ? kCpuBatchTokens : 16384; }
+  int64_t batch_tokens() const { return UsualBatchTokens(compute.device); }
   size_t depth() const { return net.sub_layers.size(); }
 };
 

@@ -189,6 +189,8 @@ Samples TakeEvery(int64_t every, Samples* samples) {
   return taken;
 }
 
+int64_t UsualBatchTokens(at::Device device) { return device.is_cuda() ? 16384 : 512; }
+
 std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, int64_t max_tokens,
                                at::Device device) {
   std::vector<int64_t> order(samples.samples.size());

@@ -30,7 +30,7 @@ struct Reference {
   at::Tensor outputs;  // of a language model the probabilities p of the real tokens' next tokens,
                        // (M, V) float32; otherwise what ApplyHead() gives
   at::Tensor certainty = {};  // of a language model: (M) float32 the sums of p log p
-  at::Tensor room = {};  // of a language model: for products of the others' logits
+  at::Tensor room = {};       // of a language model: for products of the others' logits
 };
 
 // hidden: (B, T, D) float32, the end of the network's residual stream on the batch.

@@ -136,7 +136,7 @@ GlobalSearchResult SearchFisher(const Model& model, const Scored& scored, const 
 
 // On a GPU what its memory has room for without a second pass forward (score/segments.h).
 int64_t GradientBatchTokens(const Network& dense) {
-  if (!dense.compute.device.is_cuda()) return kCpuBatchTokens;
+  if (!dense.compute.device.is_cuda()) return UsualBatchTokens(dense.compute.device);
   if (dense.spec.task != Task::kLanguageModel) return 8192;
   return dense.streamed ? 2048 : 4096;  // fewer segments
 }

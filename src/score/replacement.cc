@@ -164,7 +164,7 @@ std::vector<std::vector<double>> MeasureReplacements(
   const size_t count = net.sub_layers.size();
   std::vector<std::vector<Divergence>> sums(count);
   for (size_t i = 0; i < count; ++i) sums[i].resize(replacements[i].size());
-  const int64_t batch_tokens = net.compute.device.is_cuda() ? 16384 : kCpuBatchTokens;
+  const int64_t batch_tokens = UsualBatchTokens(net.compute.device);
   std::vector<Batch> batches =
       MakeBatches(samples, net.spec, net.spec.task == Task::kLanguageModel ? 1 : batch_tokens,
                   net.compute.device);

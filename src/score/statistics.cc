@@ -10,8 +10,6 @@
 namespace coppice {
 namespace {
 
-constexpr int64_t kBatchTokens = 1024;
-
 struct Stream {
   Batch batch;
   AttentionContext context;
@@ -42,9 +40,8 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
   at::NoGradGuard no_gradients;
   const Place place = PlaceFor(net.compute, samples.tokens() * net.spec.width * 4);
   std::vector<Stream> streams;
-  for (Batch& batch : MakeBatches(samples, net.spec,
-                                  net.compute.device.is_cuda() ? 16 * kBatchTokens : kBatchTokens,
-                                  net.compute.device)) {
+  const int64_t batch_tokens = UsualBatchTokens(net.compute.device);
+  for (Batch& batch : MakeBatches(samples, net.spec, batch_tokens, net.compute.device)) {
     ResidualStream hidden(Embed(net, batch), place);
     AttentionContext context = MakeContext(net, batch);
     streams.push_back({std::move(batch), std::move(context), std::move(hidden)});

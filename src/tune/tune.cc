@@ -38,7 +38,7 @@ struct Repairing {
 
 int64_t BatchTokens(const Network& teacher, const TuneOptions& options) {
   if (options.batch_tokens > 0) return options.batch_tokens;
-  return teacher.compute.device.is_cuda() ? 16384 : kCpuBatchTokens;
+  return UsualBatchTokens(teacher.compute.device);
 }
 
 RepairResult NoChange(const Moments& moments) {

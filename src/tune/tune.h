@@ -39,7 +39,7 @@ struct TuneOptions {
   bool align = false;   // align what sub-layers read, too
   double tokens_per_input = 8;  // fewer tokens an input are few; without held-out samples least
                                 // squares then gives way to scales
-  int64_t batch_tokens = 0;     // 0: kCpuBatchTokens on the CPU, 16384 on a GPU
+  int64_t batch_tokens = 0;     // 0: as many as usual
   bool published = false;       // the paper's procedure: see published_tuning.h
   // Published: the model before its teacher was pruned. Its feed-forward sub-layers are what the
   // student's are fitted to, on the teacher's stream.
