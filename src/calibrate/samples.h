@@ -52,8 +52,8 @@ Samples DrawSamples(const ModelSpec& spec, const Tokenizer& tokenizer, const Dat
 // in their order.
 Samples TakeEvery(int64_t every, Samples* samples);
 
-// Tokens of a batch that only passes forward. On the CPU enough for products at their full rate, few
-// enough that texts of a batch have nearly one length and that its activations stay in the caches.
+// Tokens of a batch, where nothing else bounds them. On the CPU enough for products at their full
+// rate, few enough that texts of a batch have nearly one length and activations stay in the caches.
 int64_t UsualBatchTokens(at::Device device);
 
 // Batches of at most `max_tokens` padded tokens (one sample at least), shortest samples first, on

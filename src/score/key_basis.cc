@@ -63,13 +63,11 @@ std::vector<int64_t> OrderOfPairs(const at::Tensor& query, const at::Tensor& key
 
 std::vector<ReaderMoments> GatherReaderMoments(const Network& net, const Samples& samples,
                                                const Console& console) {
-  constexpr int64_t kBatchTokens = 1024;
   at::NoGradGuard no_gradients;
   std::vector<ReaderMoments> moments(net.sub_layers.size());
   std::vector<ProductSum> grams(net.sub_layers.size());
-  const std::vector<Batch> batches = MakeBatches(
-      samples, net.spec, net.compute.device.is_cuda() ? 16 * kBatchTokens : kBatchTokens,
-      net.compute.device);
+  const std::vector<Batch> batches =
+      MakeBatches(samples, net.spec, UsualBatchTokens(net.compute.device), net.compute.device);
   Progress progress(console, "keys", static_cast<int64_t>(batches.size()));
   for (const Batch& batch : batches) {
     const AttentionContext context = MakeContext(net, batch);
