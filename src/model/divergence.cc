@@ -43,7 +43,7 @@ Divergence DivergenceOf(Task task, const at::Tensor& reference, const at::Tensor
 Reference ReadReference(const Network& net, const at::Tensor& hidden, const Batch& batch) {
   if (net.spec.task != Task::kLanguageModel) return {ApplyHead(net, hidden, batch)};
   const at::Tensor tokens = RealRows(batch, hidden);  // (M, D)
-  Reference reference{.outputs = at::empty({tokens.size(0), net.spec.vocabulary}, tokens.options()),
+  Reference reference{.outputs = at::empty({tokens.size(0), net.output.size(0)}, tokens.options()),
                       .certainty = at::empty({tokens.size(0)}, tokens.options()),
                       .room = {}};
   const auto keep = [&](const at::Tensor& logits, int64_t begin) {

@@ -17,7 +17,7 @@ struct RowsAtOnce {
 };
 
 RowsAtOnce AtOnce(const Network& net) {
-  const int64_t vocabulary = net.spec.vocabulary;
+  const int64_t vocabulary = net.output.size(0);
   if (net.compute.device.is_cuda()) {
     const int64_t rows = std::max<int64_t>(1, (int64_t{1} << 27) / vocabulary);
     return {rows, rows};
