@@ -6,8 +6,7 @@
 #include <memory>
 
 #include "core/random.h"
-#include "eval/language_model.h"
-#include "model/forward.h"
+#include "eval/run_model.h"
 #include "score/mask_gradients.h"
 #include "score/replacement.h"
 #include "score/statistics.h"
@@ -78,14 +77,7 @@ void BenchForward(Subject& subject, benchmark::State& state) {
                                                  subject.batch_tokens(), subject.compute.device);
   Measure(state, subject.compute.device, [&] {
     at::Tensor room;
-    for (const Batch& batch : batches) {
-      const at::Tensor hidden = RunSubLayers(subject.net, batch);
-      if (subject.net.spec.task == Task::kLanguageModel) {
-        NextTokenLogProbabilities(subject.net, hidden, batch, &room);
-      } else {
-        ApplyHead(subject.net, hidden, batch);
-      }
-    }
+    for (const Batch& batch : batches) RunBatch(subject.net, batch, &room);
   });
   Work work = ForwardWork(subject.net, subject.samples, 0, subject.depth());
   work += HeadWork(subject, static_cast<double>(subject.samples.tokens()));

@@ -8,19 +8,22 @@
 
 namespace coppice {
 
+at::Tensor RunBatch(const Network& net, const Batch& batch, at::Tensor* room) {
+  const at::Tensor hidden = RunSubLayers(net, batch);
+  return net.spec.task == Task::kLanguageModel ? NextTokenLogProbabilities(net, hidden, batch, room)
+                                               : ApplyHead(net, hidden, batch);
+}
+
 std::vector<at::Tensor> RunModel(const Network& net, const Samples& samples,
                                  const Console& console) {
   const bool language = net.spec.task == Task::kLanguageModel;
   const int64_t batch_tokens = language ? BatchTokens(net.spec) : 4096;
   at::NoGradGuard no_gradients;
   std::vector<at::Tensor> outputs(samples.samples.size());
-  at::Tensor room;  // for logits
+  at::Tensor room;
   Progress progress(console, "evaluate", static_cast<int64_t>(outputs.size()));
   for (const Batch& batch : MakeBatches(samples, net.spec, batch_tokens, net.compute.device)) {
-    const at::Tensor hidden = RunSubLayers(net, batch);
-    const at::Tensor output = (language ? NextTokenLogProbabilities(net, hidden, batch, &room)
-                                        : ApplyHead(net, hidden, batch))
-                                  .to(at::kCPU);
+    const at::Tensor output = RunBatch(net, batch, &room).to(at::kCPU);
     for (int64_t row = 0; row < batch.rows(); ++row) {
       const auto index = static_cast<size_t>(batch.samples[static_cast<size_t>(row)]);
       const int64_t tokens = samples.samples[index].tokens();

@@ -20,7 +20,6 @@ Network HeadOnly(at::ScalarType dtype) {
   at::manual_seed(0);
   Network net;
   net.spec.task = Task::kLanguageModel;
-  net.spec.vocabulary = kVocabulary;
   net.spec.width = kWidth;
   net.spec.norm_eps = 1e-5;
   net.compute.dtype = dtype;
