@@ -212,6 +212,11 @@ void AddRepair(CLI::App* sub, PruneOptions* options) {
   sub->add_option("--ridge", o.ridge,
                   "damping of the repair, times the mean diagonal (default: 0.03; language models "
                   "0.3)");
+  sub->add_option(
+         "--inner-steps", o.inner_steps,
+         "Gauss-Newton steps on the matrices that feed-forward layers read with, each with "
+         "another refit (default: obs 1, else 0)")
+      ->check(CLI::Range(0, 100));
   sub->add_option("--target", o.target,
                   "what the repair fits: drift, own or dense (default: the method's own)");
 }

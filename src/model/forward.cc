@@ -54,9 +54,17 @@ at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const at::Tensor&
   }
   const at::Tensor input = ReadByBranch(net, sub, hidden).to(net.compute.dtype);  // (B, T, D)
   if (sub.kind == UnitKind::kHead) return Attend(sub, input, context, cache);
-  if (!sub.gated) return Activate(Apply(sub.in[0], input), net.spec.activation);
-  const std::vector<at::Tensor> parts = ApplyAll(sub.in, input, {sub.units, sub.units});
-  return Activate(parts[0], net.spec.activation) * parts[1];
+  return Channels(net, PreActivations(sub, input));
+}
+
+std::vector<at::Tensor> PreActivations(const SubLayer& sub, const at::Tensor& input) {
+  if (!sub.gated) return {Apply(sub.in[0], input)};
+  return ApplyAll(sub.in, input, {sub.units, sub.units});
+}
+
+at::Tensor Channels(const Network& net, const std::vector<at::Tensor>& pre_activations) {
+  const at::Tensor active = Activate(pre_activations[0], net.spec.activation);
+  return pre_activations.size() == 1 ? active : active * pre_activations[1];
 }
 
 at::Tensor Project(const SubLayer& sub, const at::Tensor& inputs) {

@@ -11,6 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <vector>
 
 #include "model/attention.h"
 #include "model/batch.h"
@@ -28,6 +29,13 @@ at::Tensor ReadByBranch(const Network& net, const SubLayer& sub, const at::Tenso
 // of this sub-layer, for generation.
 at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
                       const AttentionContext& context, KeyValueCache* cache = nullptr);
+
+// What a feed-forward sub-layer's channels are before the activation: of up (..., C), or of gate
+// and up. input: (..., D) as its matrices read it, in the compute dtype.
+std::vector<at::Tensor> PreActivations(const SubLayer& sub, const at::Tensor& input);
+
+// X of them: (..., C).
+at::Tensor Channels(const Network& net, const std::vector<at::Tensor>& pre_activations);
 
 // The branch's output X W' + b: (B, T, D) float32.
 at::Tensor Project(const SubLayer& sub, const at::Tensor& inputs);

@@ -107,7 +107,7 @@ void ProductSum::AddRows(const at::Tensor& left, const at::Tensor& right, at::Te
   const bool coarse = left.scalar_type() == at::kBFloat16;
   if (coarse && left.is_cpu() && !tiles_) {
     const at::Tensor exact = left.to(at::kFloat);
-    AddRows(exact, symmetric_ ? exact : right, sum);
+    AddRows(exact, symmetric_ ? exact : right.to(at::kFloat), sum);
     return;
   }
   if (symmetric_) {
@@ -118,13 +118,12 @@ void ProductSum::AddRows(const at::Tensor& left, const at::Tensor& right, at::Te
     AddProduct(left, right, kCrossRows, *sum);
     return;
   }
-  const at::Tensor most = right.to(at::kBFloat16);
-  const at::Tensor rest = (right - most).to(at::kBFloat16);
+  std::vector<at::Tensor> parts = {right.to(at::kBFloat16)};
+  if (right.scalar_type() != at::kBFloat16) parts.push_back((right - parts[0]).to(at::kBFloat16));
   if (tiles_) {
-    AddTileProduct(left, {most, rest}, sum);
+    AddTileProduct(left, parts, sum);
   } else {
-    AddProduct(left, most, kCrossRows, *sum);
-    AddProduct(left, rest, kCrossRows, *sum);
+    for (const at::Tensor& part : parts) AddProduct(left, part, kCrossRows, *sum);
   }
 }
 

@@ -106,9 +106,11 @@ Repaired RunContest(const Model& model, const Network& dense, const FitSamples& 
     const bool whole = part.samples.size() == samples.fitted.samples.size();
     Contest contest{model, dense, {part, samples.held_out}, console, &report->trials, {},
                     whole, {}};
+    TuneOptions tried = tune;
+    if (!whole) tried.inner_steps = 0;  // which help all plans alike
     std::vector<Entry> entries;
     entries.reserve(plans.size());
-    for (const ObsPlan& plan : plans) entries.push_back({&plan, &all.bases, tune});
+    for (const ObsPlan& plan : plans) entries.push_back({&plan, &all.bases, tried});
     contest.Try(entries);
     if (align == "best") {
       Entry other = contest.best;
@@ -116,6 +118,7 @@ Repaired RunContest(const Model& model, const Network& dense, const FitSamples& 
       contest.Try({other});
     }
     entry = contest.best;
+    entry.tune.inner_steps = tune.inner_steps;
     if (whole) {
       report->plan = entry.plan->plan;
       report->held_out_divergence = contest.repaired.result.held_out;

@@ -45,15 +45,16 @@ struct PruneOptions {
   std::optional<std::string> target;  // of the repair: drift, own or dense (tune/tune.h)
   std::optional<double> ridge;        // of the repair, times the mean diagonal of its matrix; 0.03,
                                       // language models 0.3, without it
-  std::optional<double> lambda;       // numerical: weight of the sum; a constraint without it
-  std::optional<int64_t> row_tokens;  // fisher: tokens of a sample that make a row, 0 for all; 64
-                                      // in language models without it
-  int64_t channel_multiple = 32;      // of channels in a decoder's layer
-  std::string allocation = "best";    // obs: "levels", "fisher", or the better of both
-  std::string labels = "auto";        // of gradients: "data", "model", "probe"
-  std::string align = "yes";          // obs: align what sub-layers read: "yes", "no", or the better
-  std::optional<double> damping;      // obs: of the sweeps, times the mean diagonal of the second
-                                      // moments; 0.01, language models on one text 0.3, without it
+  std::optional<int64_t> inner_steps;  // of the repair (tune/tune.h); the method's own without it
+  std::optional<double> lambda;        // numerical: weight of the sum; a constraint without it
+  std::optional<int64_t> row_tokens;   // fisher: tokens of a sample that make a row, 0 for all; 64
+                                       // in language models without it
+  int64_t channel_multiple = 32;       // of channels in a decoder's layer
+  std::string allocation = "best";     // obs: "levels", "fisher", or the better of both
+  std::string labels = "auto";         // of gradients: "data", "model", "probe"
+  std::string align = "yes";      // obs: align what sub-layers read: "yes", "no", or the better
+  std::optional<double> damping;  // obs: of the sweeps, times the mean diagonal of the second
+                                  // moments; 0.01, language models on one text 0.3, without it
   int64_t rounds = 0;  // obs: how often losses are measured again around the plan, which then
                        // competes with those before it
   std::vector<double> curve;  // obs: further shares whose plans and predicted losses are written;

@@ -47,6 +47,7 @@ Json SubLayersJson(const PruneReport& report) {
       entry["explained"] = record.explained;
       entry["damping"] = record.damping;
       if (record.held_out) entry["held_out"] = *record.held_out;
+      if (record.inner) entry["inner"] = *record.inner;
       if (record.aligned) entry["aligned"] = *record.aligned;
       if (!record.note.empty()) entry["note"] = record.note;
     }

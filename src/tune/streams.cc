@@ -25,6 +25,7 @@ void Start(const Network& teacher, const Samples& samples, int64_t batch_tokens,
                         ResidualStream(hidden, place),
                         ResidualStream(hidden, place),
                         held_out,
+                        {},
                         {}});
   }
 }
@@ -33,6 +34,12 @@ void Start(const Network& teacher, const Samples& samples, int64_t batch_tokens,
 at::Tensor Branch(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
                   const AttentionContext& context) {
   return Project(sub, UnitInputs(net, sub, hidden, context));
+}
+
+Place PlaceOfTargets(const Network& student, const std::vector<Streams>& streams) {
+  int64_t tokens = 0;
+  for (const Streams& s : streams) tokens += s.batch.ids.numel();
+  return PlaceFor(student.compute, tokens * student.spec.width * 4);
 }
 
 }  // namespace
@@ -58,6 +65,7 @@ SplitMoments FitMoments(const Network& teacher, const Network& student, size_t i
   const Fetched unpruned = fit_unpruned ? Fetch(*rules.unpruned, index) : Fetched();
   SplitSums sums;
   MomentSum rival;
+  const Place targets = PlaceOfTargets(student, *streams);
   for (Streams& s : *streams) {
     const at::Tensor of_teacher = s.teacher.Get();
     const at::Tensor of_student = s.student.Get();
@@ -73,6 +81,7 @@ SplitMoments FitMoments(const Network& teacher, const Network& student, size_t i
     const auto rows = [&](const at::Tensor& x) {
       return rules.first_only ? x.select(1, 0) : RealRows(s.batch, x);
     };
+    if (rules.keep_target) s.target.emplace(residual + given, targets);
     const at::Tensor x = rows(inputs);
     sums.Of(s).Add(x, rows(residual));
     if (rules.own_rival && !s.held_out)
@@ -88,6 +97,19 @@ SplitMoments FitMoments(const Network& teacher, const Network& student, size_t i
   SplitMoments moments = sums.Take();
   if (rules.own_rival) moments.rival = rival.Take();
   return moments;
+}
+
+SplitMoments RefitMoments(const Network& student, size_t index, bool keep_inputs,
+                          std::vector<Streams>* streams) {
+  const Fetched sub = Fetch(student, index);
+  SplitSums sums;
+  for (Streams& s : *streams) {
+    const at::Tensor inputs = UnitInputs(student, *sub, s.student.Get(), s.context);
+    const at::Tensor residual = s.target->Get() - Project(*sub, inputs);
+    sums.Of(s).Add(RealRows(s.batch, inputs), RealRows(s.batch, residual));
+    if (keep_inputs) s.inputs = inputs;
+  }
+  return sums.Take();
 }
 
 SplitMoments InputMoments(const Network& teacher, const Network& student, size_t index,
@@ -114,6 +136,7 @@ void Advance(const Network& student, size_t index, std::vector<Streams>* streams
         s.inputs.defined() ? s.inputs : UnitInputs(student, *sub, hidden, s.context);
     s.student.Set(AddBranch(student, *sub, hidden, Project(*sub, inputs)));
     s.inputs.reset();
+    s.target.reset();
   }
 }
 

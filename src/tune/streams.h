@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <vector>
 
 #include "calibrate/residual_stream.h"
@@ -35,6 +36,8 @@ struct Streams {
   ResidualStream teacher, student;
   bool held_out = false;
   at::Tensor inputs;  // (B, T, I) the student's unit inputs of the present sub-layer, or undefined
+  // (B, T, D) what the student's sub-layer is to give, where FitRules::keep_target wants it kept.
+  std::optional<ResidualStream> target = {};
 };
 
 // Both streams after the embedding, where there is room for them (calibrate/residual_stream.h).
@@ -45,6 +48,7 @@ struct FitRules {
   Target target = Target::kDrift;
   bool first_only = false;     // the first token of every sample alone is fitted
   bool keep_inputs = false;    // the student's unit inputs stay for Advance()
+  bool keep_target = false;    // what the sub-layer is to give stays for RefitMoments()
   bool own_rival = false;      // the residual of Target::kOwn is gathered as a rival
   bool next_is_known = false;  // the student's next sub-layer stays as it is until it is fitted
   // f of a feed-forward sub-layer is this network's, where there is one; the teacher's stream moves
@@ -56,6 +60,11 @@ struct FitRules {
 // the target reads it.
 SplitMoments FitMoments(const Network& teacher, const Network& student, size_t index,
                         const FitRules& rules, std::vector<Streams>* streams);
+
+// The same once more, of a sub-layer whose own matrices have changed since FitMoments() kept what
+// it is to give.
+SplitMoments RefitMoments(const Network& student, size_t index, bool keep_inputs,
+                          std::vector<Streams>* streams);
 
 // Moments of what the sub-layer's matrices read, z_S, and of z_T - z_S: for tune/align.h.
 SplitMoments InputMoments(const Network& teacher, const Network& student, size_t index,

@@ -5,12 +5,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "core/error.h"
 #include "model/device.h"
 #include "model/forward.h"
 #include "tune/align.h"
+#include "tune/gauss_newton.h"
 #include "tune/published_tuning.h"
 #include "tune/student.h"
 
@@ -22,6 +24,9 @@ namespace {
 int64_t KeptInputBytes(const Compute& compute) {
   return int64_t{compute.device.is_cuda() ? 5 : 1} << 30;
 }
+
+// Share of what is left that an inner step has to promise, since a refit follows it.
+constexpr double kWorthwhile = 0.005;
 
 // Of few samples, one in so many is held out to check the repair by.
 constexpr int64_t kFewPerHeldOut = 4;
@@ -149,6 +154,48 @@ bool OwnCompetes(const SubLayerSpec& spec, const Repairing& repairing) {
   return held_out && TooFewTokens(tokens, spec.units * spec.width, options);
 }
 
+// Whether inner steps follow the fit: of channels alone, and not where only one sub-layer's
+// matrices have room.
+bool TakesInnerSteps(const SubLayerSpec& spec, const Repairing& repairing) {
+  const TuneOptions& options = repairing.options;
+  return options.inner_steps > 0 && options.repair == Repair::kLeastSquares &&
+         options.target != Target::kDense && !options.published &&
+         spec.kind == UnitKind::kChannel && spec.units > 0 && !repairing.teacher.streamed;
+}
+
+// Energy that a fit leaves of the residual on the samples that judge it.
+double LeftBy(const SplitMoments& moments, const RepairResult& repair) {
+  return moments.held_out.tokens > 0 ? moments.held_out.residual_energy * (1 - repair.held_out)
+                                     : moments.fitted.residual_energy * (1 - repair.explained);
+}
+
+// A refit with the ridge that was found before; no change where it does not help.
+RepairResult SolveAgain(const SplitMoments& moments, double ridge, bool fit_bias) {
+  RepairResult result = SolveLeastSquares(moments.fitted, ridge, fit_bias);
+  if (moments.held_out.tokens == 0) return result;
+  result.held_out = Explained(moments.held_out, result);
+  return result.held_out > 0 ? result : NoChange(moments.fitted);
+}
+
+// Steps and refits after the first fit, which has been put, for as long as they promise something.
+void TakeInnerSteps(size_t index, bool keep_inputs, double left, Repairing* repairing,
+                    TuneRecord* record) {
+  Student& student = repairing->student;
+  const bool fit_bias = student.net().sub_layers[index].out.bias.defined();
+  const double first = left;
+  for (int64_t step = 0; step < repairing->options.inner_steps; ++step) {
+    const GaussNewtonStep inner = MakeGaussNewtonStep(student, index, repairing->streams, step);
+    if (inner.tensors.empty() || inner.explained < kWorthwhile) break;
+    student.Put(index, inner.tensors);
+    const SplitMoments moments =
+        RefitMoments(student.net(), index, keep_inputs, &repairing->streams);
+    const RepairResult repair = SolveAgain(moments, record->damping, fit_bias);
+    left = LeftBy(moments, repair);
+    student.Put(index, repair);
+  }
+  if (first > 0) record->inner = 1 - left / first;
+}
+
 void RepairOne(size_t index, Repairing* repairing) {
   const TuneOptions& options = repairing->options;
   const Network& student = repairing->student.net();
@@ -164,11 +211,14 @@ void RepairOne(size_t index, Repairing* repairing) {
   for (const Streams& s : repairing->streams) tokens += s.batch.ids.numel();
   const int64_t input_bytes = tokens * spec.units * spec.width *
                               static_cast<int64_t>(c10::elementSize(student.compute.dtype));
+  const bool keep_inputs = input_bytes <= KeptInputBytes(student.compute);
+  const bool inner = TakesInnerSteps(spec, *repairing);
   const SplitMoments moments =
       FitMoments(repairing->teacher, student, index,
                  {.target = options.target,
                   .first_only = options.published && pooled && index + 1 == count,
-                  .keep_inputs = input_bytes <= KeptInputBytes(student.compute),
+                  .keep_inputs = keep_inputs && !inner,
+                  .keep_target = inner,
                   .own_rival = OwnCompetes(spec, *repairing),
                   .next_is_known = !options.align,
                   .unpruned = options.unpruned},
@@ -184,6 +234,10 @@ void RepairOne(size_t index, Repairing* repairing) {
     record.held_out = known ? repair.held_out : Explained(moments.held_out, repair);
   }
   if (record.repair != Repair::kNone) repairing->student.Put(index, repair);
+  // What is fitted to its own target has too few tokens to fit more.
+  if (inner && !repair.rival && record.repair == Repair::kLeastSquares &&
+      std::isfinite(repair.damping))
+    TakeInnerSteps(index, keep_inputs, LeftBy(moments, repair), repairing, &record);
   repairing->result.records.push_back(std::move(record));
 }
 

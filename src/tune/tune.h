@@ -37,6 +37,9 @@ struct TuneOptions {
   double ridge = 3e-2;  // times the mean diagonal of the Gram matrix; with held-out samples, where
                         // the choice starts
   bool align = false;   // align what sub-layers read, too
+  int64_t inner_steps = 0;  // least squares: Gauss-Newton steps on the matrices that feed-forward
+                            // sub-layers read with, each followed by another refit
+                            // (gauss_newton.h); none where the network streams
   double tokens_per_input = 8;  // fewer tokens an input are few; without held-out samples least
                                 // squares then gives way to scales
   int64_t batch_tokens = 0;     // 0: as many as usual
@@ -57,6 +60,8 @@ struct TuneRecord {
   double explained = 0;  // share of the residual's energy that the repair takes away
   double damping = 0;
   std::optional<double> held_out;  // explained, on the held-out samples
+  std::optional<double> inner;     // share of what the first fit left on them that inner steps,
+                                   // with their refits, took away
   std::optional<double> aligned;   // share of z_T - z_S that the alignment takes away there
   std::string note;                // why it is not the repair that was asked for; empty if it is
 };

@@ -306,6 +306,29 @@ TEST(Tune, AlignmentChangesNothingWhereNothingWasCut) {
   EXPECT_GT(result.tensors.size(), 8u);
 }
 
+// What is left after the refit of the output projection gets less by the matrices before it.
+TEST(Tune, InnerStepsBringTheOutputsNearer) {
+  for (const std::string name : {"bert-classification", "roberta-base"}) {
+    SCOPED_TRACE(name);
+    const Case one(name);
+    const Samples held_out = RandomSamples(one.model.spec, 40, 9);
+    const Model pruned = one.Pruned();
+    const auto tuned = [&](const Network& teacher, int64_t steps) {
+      return Tune(teacher, pruned, {one.samples, held_out},
+                  {.inner_steps = steps, .tokens_per_input = 1}, kQuiet);
+    };
+    const TuneResult none = tuned(one.dense, 0), three = tuned(one.dense, 3);
+    EXPECT_LT(three.held_out->mean(), none.held_out->mean());
+    for (size_t i = 0; i < three.records.size(); ++i) {
+      EXPECT_FALSE(none.records[i].inner.has_value());
+      ASSERT_EQ(three.records[i].inner.has_value(), i % 2 == 1);
+      if (i % 2 == 1) EXPECT_GT(*three.records[i].inner, 0.01) << i;
+    }
+    const TuneResult streamed = tuned(Bind(one.model, {.memory = 0}), 3);
+    for (const TuneRecord& record : streamed.records) EXPECT_FALSE(record.inner.has_value());
+  }
+}
+
 TEST(Tune, MeasuresTheDivergenceOnHeldOutSamples) {
   for (const std::string name : {"bert-classification", "distilbert-regression", "roberta-base",
                                  "mpnet-question-answering"}) {

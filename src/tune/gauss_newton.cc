@@ -1,0 +1,212 @@
+#include "tune/gauss_newton.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+
+#include "model/cholesky.h"
+#include "model/forward.h"
+#include "model/linear.h"
+#include "tune/align.h"
+
+namespace coppice {
+namespace {
+
+constexpr double kRidge = 1e-2;     // of both factors, times their mean diagonals
+constexpr size_t kSlopesEvery = 4;  // batches of which one is asked for the slopes' moments
+// Fitted tokens that a step is solved from, of those that there are, for each number that is read.
+constexpr int64_t kTokensPerInput = 1 << 20;
+
+// Of one batch's real tokens at the sub-layer, in the metric of the norm. P = C, or 2 C where
+// channels are gated; I = D, and a column for the bias where there is one.
+struct Rows {
+  at::Tensor read;      // (M, I) what the matrices read, compute dtype
+  at::Tensor residual;  // (M, D) float32 R
+  at::Tensor slopes;    // (M, P) compute dtype s
+};
+
+// The sub-layer as the steps see it.
+struct Inner {
+  const Network& net;
+  const SubLayer& sub;
+  at::Tensor gain;  // (D) float32 of the norm that follows, or undefined
+  bool has_bias = false;
+
+  // (M, 1) float32: one over the deviation of what the teacher's norm reads, or of its stream.
+  static at::Tensor WeightOf(const at::Tensor& sum) { return sum.std(1, false, true).reciprocal(); }
+
+  at::Tensor InMetric(const at::Tensor& y) const { return gain.defined() ? y * gain : y; }
+
+  Rows RowsOf(const Streams& s) const {
+    const at::Tensor hidden = s.student.Get(), target = s.target->Get();
+    const at::Tensor read = RealRows(s.batch, ReadByBranch(net, sub, hidden)).to(net.compute.dtype);
+    const at::Tensor weight = WeightOf(RealRows(s.batch, hidden + target));
+    at::AutoGradMode with_gradients(true);
+    std::vector<at::Tensor> pre = PreActivations(sub, read);
+    for (at::Tensor& z : pre) z = z.detach().requires_grad_();
+    const at::Tensor inputs = Channels(net, pre);  // (M, C)
+    Rows rows;
+    rows.slopes = at::cat(torch::autograd::grad({inputs}, pre, {at::ones_like(inputs)}), 1);
+    rows.residual = InMetric((RealRows(s.batch, target) - Project(sub, inputs.detach())) * weight);
+    rows.read = (read * weight).to(net.compute.dtype);
+    if (has_bias) rows.read = at::cat({rows.read, weight.to(net.compute.dtype)}, 1);
+    return rows;
+  }
+
+  // (M, P) compute dtype A.
+  at::Tensor Asked(const Rows& rows) const {
+    const at::Tensor back =
+        at::mm(InMetric(rows.residual).to(net.compute.dtype), sub.out.weight);  // (M, C)
+    return (rows.slopes.unflatten(1, {-1, sub.units}) * back.unsqueeze(1)).flatten(1);
+  }
+};
+
+// Every k-th of the fitted batches, with `tokens` tokens or more if there are so many; turn: which.
+std::vector<const Streams*> Part(const std::vector<Streams>& streams, int64_t tokens,
+                                 int64_t turn) {
+  std::vector<const Streams*> fitted, part;
+  int64_t all = 0;
+  for (const Streams& s : streams) {
+    if (s.held_out) continue;
+    fitted.push_back(&s);
+    all += s.batch.real.numel();
+  }
+  const int64_t batches = static_cast<int64_t>(fitted.size());
+  const int64_t every = std::clamp<int64_t>(all / tokens, 1, std::max<int64_t>(1, batches / 4));
+  for (int64_t i = turn % every; i < batches; i += every)
+    part.push_back(fitted[static_cast<size_t>(i)]);
+  return part;
+}
+
+void AddTo(at::Tensor* sum, const at::Tensor& more) { *sum = sum->defined() ? *sum + more : more; }
+
+// Of x and A, over the fitted tokens.
+struct AskedSum {
+  int64_t tokens = 0;
+  ProductSum gram, cross;
+
+  void Add(const Inner& inner, const Rows& rows) {
+    tokens += rows.read.size(0);
+    gram.Add(rows.read, rows.read);
+    cross.Add(rows.read, inner.Asked(rows));
+  }
+};
+
+// Of slopes, over a share of the fitted tokens.
+struct SlopeSum {
+  int64_t parts = 1, tokens = 0;
+  at::Tensor sum;       // (P) float64
+  at::Tensor products;  // (parts, P) float64 of s and the slopes `part` parts further
+
+  void Add(const at::Tensor& slopes) {
+    const at::Tensor s = slopes.to(at::kFloat);
+    const int64_t channels = s.size(1) / parts;
+    std::vector<at::Tensor> with;
+    for (int64_t part = 0; part < parts; ++part)
+      with.push_back((s * at::roll(s, -part * channels, 1)).sum(0));
+    tokens += s.size(0);
+    AddTo(&sum, s.sum(0).to(at::kDouble));
+    AddTo(&products, at::stack(with).to(at::kDouble));
+  }
+};
+
+// B (P, P) float64. weight: (C, D) float64 W.
+at::Tensor OutputFactor(const SlopeSum& slopes, const at::Tensor& weight) {
+  const auto count = static_cast<double>(slopes.tokens);
+  const int64_t channels = weight.size(0);
+  const at::Tensor mean = slopes.sum / count;
+  at::Tensor factor =
+      at::mm(weight, weight.t()).repeat({slopes.parts, slopes.parts}) * at::outer(mean, mean);
+  const at::Tensor energy = weight.square().sum(1).repeat({slopes.parts});  // (P)
+  const at::Tensor numbers = at::arange(mean.size(0), mean.options().dtype(at::kLong));
+  for (int64_t part = 0; part < slopes.parts; ++part) {
+    const at::Tensor with = at::roll(numbers, -part * channels);
+    const at::Tensor covariance = slopes.products[part] / count - mean * mean.index_select(0, with);
+    factor.index_put_({numbers, with}, energy * covariance, /*accumulate=*/true);
+  }
+  return factor;
+}
+
+// A step of length 1: (I, P) float64; undefined where a factor has no root.
+at::Tensor Solve(AskedSum* asked, const at::Tensor& factor) {
+  double of_read = kRidge, of_factor = kRidge;
+  const at::Tensor read_root = DampedFactor(asked->gram.Take(), &of_read);
+  const at::Tensor root = DampedFactor(factor, &of_factor);
+  if (!read_root.defined() || !root.defined()) return {};
+  const at::Tensor by_read = at::cholesky_solve(asked->cross.Take(), read_root);
+  return at::cholesky_solve(by_read.t(), root).t();
+}
+
+// How far a step goes, and what it takes away, along the branch made linear.
+struct Search {
+  double along = 0;   // sum of R o dy
+  double square = 0;  // sum of dy o dy
+  double left = 0;    // sum of R o R
+
+  void Add(const Inner& inner, const Rows& rows, const at::Tensor& step) {
+    const at::Tensor change = at::mm(rows.read, step.to(rows.read.scalar_type())) * rows.slopes;
+    const at::Tensor of_inputs = change.unflatten(1, {-1, inner.sub.units}).sum(1);  // (M, C)
+    const at::Tensor dy = inner.InMetric(ApplyInFloat({inner.sub.out.weight, {}}, of_inputs));
+    along += (rows.residual * dy).sum(at::kDouble).item<double>();
+    square += dy.square().sum(at::kDouble).item<double>();
+    left += rows.residual.square().sum(at::kDouble).item<double>();
+  }
+};
+
+// The matrices `length` steps on. step: (I, P).
+std::map<std::string, at::Tensor> Moved(const Model& model, const SubLayerSpec& spec,
+                                        const at::Tensor& step, double length) {
+  std::map<std::string, at::Tensor> tensors;
+  const int64_t width = model.spec.width;
+  int64_t begin = 0;
+  for (const std::string& name : Readers(spec)) {
+    const at::Tensor change = length * step.narrow(1, begin, spec.units);
+    const auto add = [&](const std::string& of, const at::Tensor& by) {
+      const at::Tensor old = model.tensors.at(of).to(by.device()).to(at::kDouble);
+      tensors[of] = (old + by).to(at::kFloat).contiguous();
+    };
+    add(name + ".weight", change.slice(0, 0, width).t());
+    if (step.size(0) > width) add(name + ".bias", change[width]);
+    begin += spec.units;
+  }
+  return tensors;
+}
+
+}  // namespace
+
+GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
+                                    const std::vector<Streams>& streams, int64_t turn) {
+  const Network& net = student.net();
+  const SubLayerSpec& spec = student.spec(index);
+  const Fetched sub = Fetch(net, index);
+  const bool norm_follows = net.spec.form == BlockForm::kEncoder;
+  const Inner inner{net, *sub, norm_follows ? sub->norm.weight : at::Tensor(),
+                    ReadersHaveBias(student.model(), spec)};
+  AskedSum asked;
+  SlopeSum slopes;
+  slopes.parts = sub->gated ? 2 : 1;
+  size_t batches = 0;
+  for (const Streams* s : Part(streams, kTokensPerInput * net.spec.width, turn)) {
+    const Rows rows = inner.RowsOf(*s);
+    asked.Add(inner, rows);
+    if (batches++ % kSlopesEvery == 0) slopes.Add(rows.slopes);
+  }
+  at::Tensor weight = student.OutputWeight(index);  // (C, D)
+  if (inner.gain.defined()) weight = weight * inner.gain;
+  const at::Tensor step = Solve(&asked, OutputFactor(slopes, weight));
+  if (!step.defined()) return {};
+  const bool held_out =
+      std::any_of(streams.begin(), streams.end(), [](const Streams& s) { return s.held_out; });
+  Search search;
+  for (const Streams& s : streams) {
+    if (s.held_out == held_out) search.Add(inner, inner.RowsOf(s), step);
+  }
+  if (!(search.along > 0 && search.square > 0)) return {};
+  const double length = std::min(1.0, search.along / search.square);
+  return {Moved(student.model(), spec, step, length),
+          length * (2 * search.along - length * search.square) / search.left};
+}
+
+}  // namespace coppice

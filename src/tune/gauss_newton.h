@@ -1,0 +1,36 @@
+// A Gauss-Newton step on the matrices that a feed-forward sub-layer reads with.
+//
+// Least squares refits the output projection W (C, D) alone; what it leaves, R (M, D), can be made
+// smaller by the matrices before the activation, too. With pre-activations z = x U + c, (M, C), and
+// slopes s = dX / dz, R asks a change of z for
+//
+//     A = s o (R W') ,    and the Gauss-Newton matrix of U is near    x'x  (x)  B ,
+//     B = (W W') o E[s s'] ,    E[s s'] taken for mean(s) mean(s)' + diag(var(s)) ,
+//
+// a Kronecker product (Martens and Grosse 2015, Botev et al. 2017), so that the step is solved in
+// closed form: dU = l (x'x + ridge)^-1 x'A B^-1. Its length l minimises what is left on held-out
+// samples, along the branch made linear. Gated layers have two matrices, gate and up, whose slopes
+// stand side by side. The projection wants another refit afterwards.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tune/streams.h"
+#include "tune/student.h"
+
+namespace coppice {
+
+struct GaussNewtonStep {
+  std::map<std::string, at::Tensor> tensors;  // new matrices and biases by name, float32
+  double explained = 0;  // share of what is left on the held-out samples that the step promises
+};
+
+// Of the student's sub-layer `index`, channels, whose streams have their targets. Without held-out
+// samples the fitted ones say how long the step is. No tensors where no step helps. Of many tokens
+// a part is enough to solve a step from, another in each turn.
+GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
+                                    const std::vector<Streams>& streams, int64_t turn = 0);
+
+}  // namespace coppice
