@@ -40,7 +40,7 @@ struct Case {
   bool biased;
 };
 
-class CudaShortAttention : public testing::TestWithParam<Case> {
+class ShortAttentionKernels : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
@@ -116,7 +116,7 @@ class CudaShortAttention : public testing::TestWithParam<Case> {
   at::Tensor buckets_, distance_, joined_, upstream_;
 };
 
-TEST_P(CudaShortAttention, IsThatOfFloat64) {
+TEST_P(ShortAttentionKernels, IsThatOfFloat64) {
   for (const TextRows& texts : {PaddedRows(batch_), PackedRows(batch_)}) {
     SCOPED_TRACE(texts.packed ? "packed" : "padded");
     Compare(texts);
@@ -124,7 +124,7 @@ TEST_P(CudaShortAttention, IsThatOfFloat64) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Shapes, CudaShortAttention,
+    Cuda, ShortAttentionKernels,
     testing::Values(Case{{1}, 2, 16, 16, false}, Case{{1, 3, 2}, 1, 64, 64, true},
                     Case{{7, 7}, 3, 32, 32, true}, Case{{16, 1, 9, 25}, 12, 64, 64, true},
                     Case{{33, 8, 42}, 5, 64, 48, true}, Case{{64, 63}, 4, 64, 64, false},
