@@ -16,6 +16,7 @@ if(NOT Torch_DIR)
     endif()
   endforeach()
 endif()
+set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)  # of a CUDA build: torch's, which knows the current device
 find_package(Torch REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)  # at::parallel_for is a plain loop in sources compiled without it
 

@@ -210,28 +210,29 @@ std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, in
     batch.ids = at::full({rows, length}, spec.pad_id, at::kLong);
     batch.type_ids = at::zeros({rows, length}, at::kLong);
     batch.mask = at::zeros({rows, length}, at::kBool);
-    std::vector<int64_t> next;
-    auto ids = batch.ids.accessor<int64_t, 2>();
-    auto type_ids = batch.type_ids.accessor<int64_t, 2>();
-    auto mask = batch.mask.accessor<bool, 2>();
+    std::vector<int64_t> next, real;
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t index = order[begin + static_cast<size_t>(row)];
       const Encoding& encoding = samples.samples[static_cast<size_t>(index)].encoding;
       batch.samples.push_back(index);
       next.push_back(samples.samples[static_cast<size_t>(index)].next);
       batch.padded = batch.padded || tokens(index) < length;
-      for (int64_t t = 0; t < tokens(index); ++t) {
-        ids[row][t] = encoding.ids[static_cast<size_t>(t)];
-        type_ids[row][t] = encoding.type_ids[static_cast<size_t>(t)];
-        mask[row][t] = true;
-      }
+      const int64_t start = row * length;
+      std::copy_n(encoding.ids.begin(), tokens(index),
+                  batch.ids.mutable_data_ptr<int64_t>() + start);
+      std::copy_n(encoding.type_ids.begin(), tokens(index),
+                  batch.type_ids.mutable_data_ptr<int64_t>() + start);
+      std::fill_n(batch.mask.mutable_data_ptr<bool>() + start, tokens(index), true);
+      for (int64_t t = 0; t < tokens(index); ++t) real.push_back(start + t);
     }
-    batch.real = batch.mask.flatten().nonzero().squeeze(1).to(device);
-    batch.ids = batch.ids.to(device);
-    batch.type_ids = batch.type_ids.to(device);
-    batch.mask = batch.mask.to(device);
+    // A copy that returns when it has read its source keeps the device's queue going.
+    const auto there = [&](const at::Tensor& x) { return x.to(device, /*non_blocking=*/true); };
+    batch.real = there(at::tensor(real, at::kLong));
+    batch.ids = there(batch.ids);
+    batch.type_ids = there(batch.type_ids);
+    batch.mask = there(batch.mask);
     if (std::any_of(next.begin(), next.end(), [](int64_t id) { return id != kNoToken; }))
-      batch.next = at::tensor(next, at::kLong).to(device);
+      batch.next = there(at::tensor(next, at::kLong));
     batches.push_back(std::move(batch));
     begin = end;
   }

@@ -9,6 +9,7 @@
 #include "model/linear.h"
 #include "model/relative_buckets.h"
 #include "model/rotation.h"
+#include "model/short_attention.h"
 
 namespace coppice {
 namespace {
@@ -129,20 +130,22 @@ at::Tensor Append(const at::Tensor& x, int64_t before, at::Tensor* kept) {
   return kept->slice(2, 0, tokens);
 }
 
-}  // namespace
-
-AttentionContext MakeContext(const Network& net, const Batch& batch, int64_t first) {
+AttentionContext ContextOf(const Network& net, const Batch& batch, const TextRows& texts,
+                           int64_t first) {
   AttentionContext context;
-  const int64_t tokens = batch.ids.size(1);
-  if (batch.padded) {
+  context.texts = texts;
+  context.is_short = AreShort(net, texts);
+  if (batch.padded && !texts.packed) {
     context.padding = at::zeros(batch.mask.sizes(), batch.ids.options().dtype(at::kFloat))
                           .masked_fill(batch.mask.logical_not(), kMinusInfinity)
                           .unsqueeze(1)
                           .unsqueeze(1);
   }
+  const int64_t tokens = texts.longest;
   for (const SubLayer& sub : net.sub_layers) {
     if (!sub.relative_bias.defined()) continue;
     context.buckets = RelativeBuckets(tokens, sub.relative_bias.size(0), batch.ids.options());
+    context.distance = at::cat({context.buckets[tokens - 1], context.buckets[0].slice(0, 1)});
     break;
   }
   if (net.spec.form == BlockForm::kDecoder) {
@@ -154,8 +157,31 @@ AttentionContext MakeContext(const Network& net, const Batch& batch, int64_t fir
   return context;
 }
 
+}  // namespace
+
+AttentionContext MakeContext(const Network& net, const Batch& batch, int64_t first) {
+  return ContextOf(net, batch, PaddedRows(batch), first);
+}
+
+AttentionContext MakePackedContext(const Network& net, const Batch& batch) {
+  const TextRows padded = PaddedRows(batch);
+  const auto takes_packed = [](const SubLayer& sub) {
+    return sub.kind != UnitKind::kHead || sub.units == 0 || HasShortAttention(sub);
+  };
+  const bool packs = AreShort(net, padded) &&
+                     std::all_of(net.sub_layers.begin(), net.sub_layers.end(), takes_packed);
+  return ContextOf(net, batch, packs ? PackedRows(batch) : padded, 0);
+}
+
+bool AttendsWithMask(const SubLayer& sub, const AttentionContext& context) {
+  return context.is_short && HasShortAttention(sub);
+}
+
 at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const AttentionContext& context,
-                  KeyValueCache* cache) {
+                  KeyValueCache* cache, const at::Tensor& mask) {
+  if (AttendsWithMask(sub, context) && cache == nullptr) {
+    return ShortAttention(sub, Apply(sub.in[0], hidden), context.texts, context.distance, mask);
+  }
   const int64_t rows = hidden.size(0);
   const int64_t tokens = hidden.size(1);
   const int64_t keys = sub.units * sub.key_width;

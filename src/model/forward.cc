@@ -1,10 +1,12 @@
 #include "model/forward.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <limits>
 
 #include "model/linear.h"
+#include "model/text_gelu.h"
 
 namespace coppice {
 namespace {
@@ -46,14 +48,32 @@ at::Tensor ReadByBranch(const Network& net, const SubLayer& sub, const at::Tenso
   return net.spec.form == BlockForm::kDecoder ? RmsNorm(net, sub.norm, hidden) : hidden;
 }
 
-at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
-                      const AttentionContext& context, KeyValueCache* cache) {
+Hidden Begin(const Network& net, const Batch& batch, const AttentionContext& context) {
+  if (!context.texts.packed) return Embed(net, batch);
+  if (!HasOwnEmbedding(net)) return RealRows(batch, Embed(net, batch));
+  const at::Tensor places = PositionIds(net, batch).expand_as(batch.ids);
+  return EmbedAndNorm(net, RealRows(batch, batch.ids), RealRows(batch, places).contiguous(),
+                      RealRows(batch, batch.type_ids));
+}
+
+bool GivesMaskGradient(const Network& net, const SubLayer& sub, const AttentionContext& context) {
+  return AttendsWithMask(sub, context) || HasTextGelu(net, sub);
+}
+
+at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const Hidden& hidden,
+                      const AttentionContext& context, KeyValueCache* cache,
+                      const at::Tensor& mask) {
   if (sub.units == 0) {
-    return at::empty({hidden.size(0), hidden.size(1), 0},
-                     hidden.options().dtype(net.compute.dtype));
+    std::vector<int64_t> shape = hidden.exact.sizes().vec();
+    shape.back() = 0;
+    return at::empty(shape, hidden.exact.options().dtype(net.compute.dtype));
   }
-  const at::Tensor input = ReadByBranch(net, sub, hidden).to(net.compute.dtype);  // (B, T, D)
-  if (sub.kind == UnitKind::kHead) return Attend(sub, input, context, cache);
+  const at::Tensor input =
+      hidden.rounded.defined()
+          ? hidden.rounded
+          : ReadByBranch(net, sub, hidden.exact).to(net.compute.dtype);  // (B, T, D)
+  if (sub.kind == UnitKind::kHead) return Attend(sub, input, context, cache, mask);
+  if (HasTextGelu(net, sub)) return TextGelu(Apply(sub.in[0], input), context.texts, mask);
   return Channels(net, PreActivations(sub, input));
 }
 
@@ -74,7 +94,16 @@ at::Tensor Project(const SubLayer& sub, const at::Tensor& inputs) {
 at::Tensor AddBranch(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
                      const at::Tensor& branch) {
   if (net.spec.form == BlockForm::kDecoder) return hidden + branch;
+  if (HasOwnNorm(net) && !c10::GradMode::is_enabled()) return SumAndNorm(net, sub, hidden, branch);
   return LayerNorm(net, sub.norm, hidden + branch);
+}
+
+bool IsFused(const Network& net, const SubLayer& sub) { return HasOwnNorm(net) && sub.units > 0; }
+
+Hidden ProjectAndAdd(const Network& net, const SubLayer& sub, const Hidden& hidden,
+                     const at::Tensor& inputs, const at::Tensor& by_branch) {
+  if (IsFused(net, sub)) return ProjectAndNorm(net, sub, hidden.exact, inputs, by_branch);
+  return AddBranch(net, sub, hidden.exact, Project(sub, inputs));
 }
 
 at::Tensor ReadByHead(const Network& net, const at::Tensor& hidden) {
@@ -99,16 +128,17 @@ at::Tensor ApplyHead(const Network& net, const at::Tensor& hidden, const Batch& 
 }
 
 at::Tensor RunSubLayers(const Network& net, const Batch& batch, const UnitObserver& observer) {
-  const AttentionContext context = MakeContext(net, batch);
-  at::Tensor hidden = Embed(net, batch);
+  const AttentionContext context =
+      observer ? MakeContext(net, batch) : MakePackedContext(net, batch);
+  Hidden hidden = Begin(net, batch, context);
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
     const Fetched sub = Fetch(net, i);
     Prefetch(net, i + 1);
     at::Tensor inputs = UnitInputs(net, *sub, hidden, context);
     if (observer) inputs = observer(i, inputs);
-    hidden = AddBranch(net, *sub, hidden, Project(*sub, inputs));
+    hidden = ProjectAndAdd(net, *sub, hidden, inputs);
   }
-  return hidden;
+  return context.texts.packed ? Unpacked(batch, hidden.exact) : hidden.exact;
 }
 
 at::Tensor Forward(const Network& net, const Batch& batch, const UnitObserver& observer) {

@@ -16,6 +16,7 @@
 #include "model/attention.h"
 #include "model/batch.h"
 #include "model/network.h"
+#include "model/residual_norm.h"
 
 namespace coppice {
 
@@ -25,10 +26,18 @@ at::Tensor Embed(const Network& net, const Batch& batch);
 // What the sub-layer's matrices read: the stream itself, or its RMS norm: (B, T, D) float32.
 at::Tensor ReadByBranch(const Network& net, const SubLayer& sub, const at::Tensor& hidden);
 
-// X of a sub-layer: (B, T, units * width) in the compute dtype. hidden: (B, T, D) float32. cache:
-// of this sub-layer, for generation.
-at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
-                      const AttentionContext& context, KeyValueCache* cache = nullptr);
+// The stream after the embeddings, packed where the context's rows are: (B, T, D) or (M, D).
+Hidden Begin(const Network& net, const Batch& batch, const AttentionContext& context);
+
+// X of a sub-layer: (B, T, units * width) in the compute dtype. hidden: (B, T, D). Where the
+// context's rows are packed, both are (M, ...). cache: of this sub-layer, for generation. mask: a
+// leaf of autograd, where GivesMaskGradient(): (B, units) float32 ones that are not read, by which
+// the gradient is that by a mask on each unit.
+at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const Hidden& hidden,
+                      const AttentionContext& context, KeyValueCache* cache = nullptr,
+                      const at::Tensor& mask = {});
+
+bool GivesMaskGradient(const Network& net, const SubLayer& sub, const AttentionContext& context);
 
 // What a feed-forward sub-layer's channels are before the activation: of up (..., C), or of gate
 // and up. input: (..., D) as its matrices read it, in the compute dtype.
@@ -44,6 +53,14 @@ at::Tensor Project(const SubLayer& sub, const at::Tensor& inputs);
 at::Tensor AddBranch(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
                      const at::Tensor& branch);
 
+// Both at once, AddBranch(Project(inputs)). by_branch: a leaf of autograd by which the gradient is
+// that by the branch's output, where IsFused(); see ProjectAndNorm().
+Hidden ProjectAndAdd(const Network& net, const SubLayer& sub, const Hidden& hidden,
+                     const at::Tensor& inputs, const at::Tensor& by_branch = {});
+
+// Whether ProjectAndAdd() is one step, without a branch's output in between.
+bool IsFused(const Network& net, const SubLayer& sub);
+
 // What a language model's output matrix reads, the final RMS norm: (..., D) float32.
 at::Tensor ReadByHead(const Network& net, const at::Tensor& hidden);
 
@@ -52,7 +69,8 @@ at::Tensor ReadByHead(const Network& net, const at::Tensor& hidden);
 // 1: (B, D).
 at::Tensor ApplyHead(const Network& net, const at::Tensor& hidden, const Batch& batch);
 
-// Called with (sub-layer index, X) in order; what it returns is used as X. Identity when empty.
+// Called with (sub-layer index, X), padded, in order; what it returns is used as X. Identity when
+// empty.
 using UnitObserver = std::function<at::Tensor(size_t, const at::Tensor&)>;
 
 // The residual stream after all sub-layers: (B, T, D) float32.

@@ -7,8 +7,10 @@
 #include "calibrate/samples_testing.h"
 #include "eval/run_model.h"
 #include "model/decoder_testing.h"
+#include "model/encoder_testing.h"
 #include "pipeline/pipeline_testing.h"
 #include "pipeline/prune.h"
+#include "score/mask_gradients.h"
 
 namespace coppice {
 namespace {
@@ -86,6 +88,84 @@ TEST_F(CudaTest, StreamsGiveTheModelThatMemoryGives) {
     const PruneReport on_cuda = PruneOn("cuda", "bert-classification", method);
     EXPECT_GT(on_cuda.peak_device_bytes, 0);
     EXPECT_EQ(on_cpu.plan, on_cuda.plan);
+  }
+}
+
+// |found - expected| / |expected| of all together.
+double Error(const std::vector<at::Tensor>& found, const std::vector<at::Tensor>& expected) {
+  const auto all = [](const std::vector<at::Tensor>& list) {
+    std::vector<at::Tensor> flat;
+    for (const at::Tensor& one : list) flat.push_back(one.to(at::kCPU, at::kDouble).flatten());
+    return at::cat(flat);
+  };
+  const at::Tensor wanted = all(expected);
+  return ((all(found) - wanted).norm() / wanted.norm()).item<double>();
+}
+
+Samples SamplesOf(const std::vector<int64_t>& lengths) {
+  Samples samples;
+  samples.labelled = true;
+  Random random(17);
+  for (const int64_t length : lengths) {
+    Sample sample;
+    for (int64_t t = 0; t < length; ++t)
+      sample.encoding.ids.push_back(2 + static_cast<int32_t>(random.Below(48)));
+    sample.encoding.type_ids.assign(static_cast<size_t>(length), 0);
+    sample.label = static_cast<double>(samples.samples.size() % 2);
+    samples.samples.push_back(sample);
+  }
+  return samples;
+}
+
+// bfloat16 with the device's kernels for short texts is no further from float32 than bfloat16 with
+// LibTorch's on the processor: shapes that the kernels take, shapes that they leave, padded batches
+// and single texts, sub-layers without units, one segment and several.
+TEST_F(CudaTest, ShortTextsAreAsExactAsBfloat16OnTheProcessor) {
+  const std::vector<EncoderShape> shapes = {
+      {},
+      {.relative_bias = false},
+      {.heads = {3, 0}, .channels = {256, 0}},
+      {.heads = {0, 2}, .channels = {0, 256}},
+      {.heads = {5, 1}, .channels = {100, 1}, .key_width = 16, .value_width = 16},
+      {.heads = {2, 2}, .channels = {64, 64}, .key_width = 8, .value_width = 8},
+      {.width = 384, .heads = {6, 3}, .channels = {1536, 640}, .key_width = 64, .value_width = 48},
+      {.width = 90, .heads = {2, 2}, .channels = {64, 64}},
+  };
+  for (const EncoderShape& shape : shapes) {
+    for (const std::vector<int64_t>& lengths :
+         {std::vector<int64_t>{1}, {12, 12, 12}, {25, 7, 1, 19, 30}, {90, 130, 3}}) {
+      SCOPED_TRACE(fmt::format("width {}, {} and {} heads of {}, {} texts", shape.width,
+                               shape.heads[0], shape.heads[1], shape.value_width, lengths.size()));
+      const Samples samples = SamplesOf(lengths);
+      const Network exact = RandomEncoder(shape, {at::kCPU, at::kFloat});
+      const Network rounded = RandomEncoder(shape, {at::kCPU, at::kBFloat16});
+      const Network on_cuda = RandomEncoder(shape, {at::kCUDA, at::kBFloat16});
+      const std::vector<at::Tensor> expected = RunModel(exact, samples, kQuiet);
+      EXPECT_LT(Error(RunModel(on_cuda, samples, kQuiet), expected),
+                5e-3 + 1.5 * Error(RunModel(rounded, samples, kQuiet), expected));
+      for (const bool curvature : {false, true}) {
+        const MaskGradientOptions options = {.curvature = curvature};
+        MaskGradientOptions in_segments = options;
+        in_segments.segments = SegmentLimits{};
+        const MaskGradients wanted = ComputeMaskGradients(exact, samples, options, kQuiet);
+        const MaskGradients by_libtorch = ComputeMaskGradients(rounded, samples, options, kQuiet);
+        for (const MaskGradientOptions& how : {options, in_segments}) {
+          const MaskGradients found = ComputeMaskGradients(on_cuda, samples, how, kQuiet);
+          EXPECT_LT(Error(found.rows, wanted.rows),
+                    1e-2 + 1.5 * Error(by_libtorch.rows, wanted.rows));
+          if (!curvature) continue;
+          for (size_t i = 0; i < found.curvatures.size(); ++i) {
+            if (exact.sub_layers[i].units == 0) continue;
+            const Curvature &a = found.curvatures[i], &b = wanted.curvatures[i];
+            EXPECT_EQ(a.tokens, b.tokens);
+            EXPECT_LT(Error({a.gram.Total()}, {b.gram.Total()}), 2e-2);
+            EXPECT_LT(Error({a.gradient.Total()}, {b.gradient.Total()}),
+                      2e-2 + 1.5 * Error({by_libtorch.curvatures[i].gradient.Total()},
+                                         {b.gradient.Total()}));
+          }
+        }
+      }
+    }
   }
 }
 

@@ -23,7 +23,7 @@ TuneOptions RepairOptions(const Model& model, const PruneOptions& options) {
   TuneOptions tune;
   tune.ridge = Ridge(model.spec, options);
   tune.repair = options.repair ? ParseRepair(*options.repair) : method.repair;
-  tune.inner_steps = options.inner_steps.value_or(options.method == "obs" ? 1 : 0);
+  tune.inner_steps = options.inner_steps.value_or(options.method == "obs" ? 2 : 0);
   tune.target = options.target ? ParseTarget(*options.target) : method.target;
   tune.published = options.as_published && options.method == "fisher";
   return tune;

@@ -118,7 +118,7 @@ at::Tensor MakeTargets(const ModelSpec& spec, const Samples& samples, const Batc
   at::Tensor targets =
       at::tensor(numbers, at::kDouble).to(classes || spans ? at::kLong : at::kFloat);
   if (spans) targets = targets.view({batch.rows(), 2});
-  return targets.to(output.device());
+  return targets.to(output.device(), /*non_blocking=*/true);
 }
 
 at::Tensor SampleLosses(Task task, const at::Tensor& output, const at::Tensor& targets) {

@@ -37,7 +37,7 @@ LossGradient LanguageModelGradient(const Network& net, const Batch& batch,
       });
   const at::Tensor loss = -likely.clamp_min(std::numeric_limits<float>::min()).log();
   return {by_hidden.view_as(hidden) * share.unsqueeze(2),
-          (loss * share.view({-1, 1})).sum(at::kDouble).item<double>()};
+          (loss * share.view({-1, 1})).sum(at::kDouble)};
 }
 
 }  // namespace
@@ -52,7 +52,7 @@ LossGradient LossGradientAt(const Network& net, const Samples& samples, const Ba
       net.spec.task, output, MakeTargets(net.spec, samples, batch, output, labels, seed));
   const at::Tensor differentiated =
       labels == LabelSource::kProbe ? ProbeLosses(net.spec.task, output, batch, seed) : losses;
-  return {GradientOf(differentiated.sum(), end), losses.sum().item<double>()};
+  return {GradientOf(differentiated.sum(), end), losses.detach().sum(at::kDouble)};
 }
 
 }  // namespace coppice

@@ -15,7 +15,8 @@ namespace coppice {
 struct LossGradient {
   at::Tensor by_hidden;  // (B, T, D) float32 of the losses' sum; of their probes with
                          // LabelSource::kProbe
-  double loss_sum = 0;   // of the batch's samples
+  at::Tensor loss_sum;  // () float64 of the batch's samples, on the device: who asks for the number
+                        // waits for all that the device was asked
 };
 
 // hidden: (B, T, D) float32 after the last sub-layer. A language model's logits are made a few

@@ -27,31 +27,70 @@ at::Tensor SumOverTokens(const SubLayer& sub, const at::Tensor& inputs, const at
       .sum({2, 4}, /*keepdim=*/false, at::kFloat);
 }
 
+// (B, units): the same over whole texts whose rows are packed.
+at::Tensor SumOverTexts(const SubLayer& sub, const at::Tensor& inputs, const at::Tensor& gradient,
+                        const TextRows& texts) {
+  const at::Tensor product = inputs * gradient;  // (M, units * width)
+  const at::Tensor of_rows =
+      product.view({product.size(0), sub.units, sub.width}).sum(2, false, at::kFloat);
+  if (!texts.lengths.defined()) return of_rows.view({texts.texts, -1, sub.units}).sum(1);
+  const at::Tensor text =
+      at::repeat_interleave(texts.lengths, std::optional<int64_t>(product.size(0)));  // (M)
+  return at::zeros({texts.texts, sub.units}, of_rows.options()).index_add_(0, text, of_rows);
+}
+
 // Where the rows of samples stand, `each` rows a sample of which `present` are filled. Made where
 // the samples' numbers are: an upload would wait for all that the device has been asked.
 at::Tensor RowsOf(const at::Tensor& samples, int64_t each, int64_t present) {
+  if (each == 1) return samples;
   return (samples.unsqueeze(1) * each + at::arange(present, samples.options()).unsqueeze(0))
       .flatten();
 }
 
-// A segment's forward pass.
+// A segment's forward pass; its rows are (B, T, n) or packed, (M, n).
 struct Pass {
-  at::Tensor hidden;                // (B, T, D) at its end
-  std::vector<at::Tensor> inputs;   // X of the sub-layers that have units
-  std::vector<at::Tensor> outputs;  // (B, T, D) what their projections make of it
+  Hidden hidden;                   // (..., D) at its end
+  std::vector<at::Tensor> inputs;  // X of the sub-layers that have units
+  // By what gradients are asked: X, or masks (B, units) where they give it by these.
+  std::vector<at::Tensor> units;
+  std::vector<at::Tensor> outputs;  // (..., D) what projections make of X, or leaves in their place
   std::vector<size_t> owner;        // which of the segment's sub-layers each is of
 };
 
-Pass Run(const Network& net, const std::vector<Fetched>& segment, const at::Tensor& hidden,
-         const AttentionContext& context) {
-  Pass pass{hidden, {}, {}, {}};
+// Leaves of autograd of any shape, for gradients by what is never made.
+class Leaves {
+ public:
+  explicit Leaves(const at::Tensor& like) : one_(at::ones({1}, like.options().dtype(at::kFloat))) {}
+
+  at::Tensor Make(at::IntArrayRef shape) const {
+    return one_.expand(shape).detach().requires_grad_();
+  }
+
+ private:
+  at::Tensor one_;
+};
+
+// whole_texts: whether masks act on whole texts.
+Pass Run(const Network& net, const std::vector<Fetched>& segment, const Hidden& hidden,
+         const AttentionContext& context, bool whole_texts) {
+  Pass pass{hidden, {}, {}, {}, {}};
+  const Leaves leaves(hidden.exact);
   for (size_t i = 0; i < segment.size(); ++i) {
     const SubLayer& sub = *segment[i];
-    const at::Tensor x = UnitInputs(net, sub, pass.hidden, context);
-    const at::Tensor y = Project(sub, x);
-    pass.hidden = AddBranch(net, sub, pass.hidden, y);
+    at::Tensor mask, y;
+    if (sub.units > 0 && whole_texts && GivesMaskGradient(net, sub, context))
+      mask = leaves.Make({context.texts.texts, sub.units});
+    const at::Tensor x = UnitInputs(net, sub, pass.hidden, context, nullptr, mask);
+    if (IsFused(net, sub)) {
+      y = leaves.Make(hidden.exact.sizes());
+      pass.hidden = ProjectAndAdd(net, sub, pass.hidden, x, y);
+    } else {
+      y = Project(sub, x);
+      pass.hidden = AddBranch(net, sub, pass.hidden.exact, y);
+    }
     if (sub.units == 0) continue;
     pass.inputs.push_back(x);
+    pass.units.push_back(mask.defined() ? mask : x);
     pass.outputs.push_back(y);
     pass.owner.push_back(i);
   }
@@ -70,13 +109,14 @@ struct Trail {
 // The forward pass to the start of every segment. Starts wait in the compute dtype where the
 // network streams: there they are many.
 std::vector<Trail> MakeTrails(const Network& net, std::vector<Batch> batches,
-                              const std::vector<Segment>& segments) {
+                              const std::vector<Segment>& segments, bool whole_texts) {
   at::NoGradGuard no_gradients;
   std::vector<Trail> trails;
   int64_t numbers = 0;  // of the stream
   for (Batch& batch : batches) {
     numbers += batch.ids.numel() * net.spec.width;
-    const at::Tensor which = at::tensor(batch.samples, at::kLong).to(net.compute.device);
+    const at::Tensor which =
+        at::tensor(batch.samples, at::kLong).to(net.compute.device, /*non_blocking=*/true);
     trails.push_back({std::move(batch), which, {}, {}});
   }
   const at::ScalarType dtype = net.streamed ? net.compute.dtype : at::kFloat;
@@ -85,12 +125,16 @@ std::vector<Trail> MakeTrails(const Network& net, std::vector<Batch> batches,
   if (starts == 0) return trails;
   const Place place = PlaceFor(net.compute, 4 * numbers);
   const Place of_starts = PlaceFor(net.compute, starts * bytes);
-  for (Trail& trail : trails) trail.present.emplace(Embed(net, trail.batch), place);
+  for (Trail& trail : trails) {
+    const AttentionContext context = MakePackedContext(net, trail.batch);
+    trail.present.emplace(Begin(net, trail.batch, context).exact, place);
+  }
   for (size_t k = 0; k + 1 < segments.size(); ++k) {
     const std::vector<Fetched> segment = FetchAll(net, segments[k]);
     for (Trail& trail : trails) {
-      const AttentionContext context = MakeContext(net, trail.batch);
-      const at::Tensor hidden = Run(net, segment, trail.present->Get(), context).hidden;
+      const AttentionContext context = MakePackedContext(net, trail.batch);
+      const at::Tensor hidden =
+          Run(net, segment, trail.present->Get(), context, whole_texts).hidden.exact;
       trail.starts.emplace_back(hidden.to(dtype), of_starts);
       trail.present->Set(hidden);
     }
@@ -103,14 +147,23 @@ struct Gatherer {
   const Network& net;
   const Samples& samples;
   const MaskGradientOptions& options;
-  int64_t each;         // rows a sample
-  double loss_sum = 0;  // of the samples
+  int64_t each;              // rows a sample
+  at::Tensor loss_sum = {};  // () float64 of the samples so far
 
-  at::Tensor AtTheEnd(const at::Tensor& hidden, const Batch& batch) {
+  bool whole_texts() const { return each == 1; }
+
+  double MeanLoss() const {
+    if (!loss_sum.defined()) return 0;
+    return loss_sum.item<double>() / static_cast<double>(samples.samples.size());
+  }
+
+  // (..., D), as hidden is.
+  at::Tensor AtTheEnd(const at::Tensor& hidden, const Batch& batch, bool packed) {
+    const at::Tensor end = packed ? Unpacked(batch, hidden.detach()) : hidden.detach();
     const LossGradient gradient =
-        LossGradientAt(net, samples, batch, hidden.detach(), options.labels, options.seed);
-    loss_sum += gradient.loss_sum;
-    return gradient.by_hidden;
+        LossGradientAt(net, samples, batch, end, options.labels, options.seed);
+    loss_sum = loss_sum.defined() ? loss_sum + gradient.loss_sum : gradient.loss_sum;
+    return packed ? RealRows(batch, gradient.by_hidden) : gradient.by_hidden;
   }
 
   // Backward through `segment`, the last that is left of the batch's way; at_end: the last of all.
@@ -118,19 +171,21 @@ struct Gatherer {
            std::vector<SubLayerGradients>* results) {
     const Batch& batch = trail->batch;
     const bool at_start = trail->starts.empty();
-    const at::Tensor start =
-        (at_start ? Embed(net, batch) : trail->starts.back().Get().to(at::kFloat))
-            .detach()
-            .requires_grad_();
+    const AttentionContext context = MakePackedContext(net, batch);
+    Hidden start =
+        at_start ? Begin(net, batch, context) : Hidden(trail->starts.back().Get().to(at::kFloat));
+    start.exact = start.exact.detach().requires_grad_();
     at::AutoGradMode with_gradients(true);
-    const Pass pass = Run(net, segment, start, MakeContext(net, batch));
-    std::vector<at::Tensor> wanted = pass.inputs;
+    const Pass pass = Run(net, segment, start, context, whole_texts());
+    std::vector<at::Tensor> wanted = pass.units;
     if (options.curvature) wanted.insert(wanted.end(), pass.outputs.begin(), pass.outputs.end());
-    if (!at_start) wanted.push_back(start);
-    const at::Tensor upstream = at_end ? AtTheEnd(pass.hidden, batch) : trail->present->Get();
+    if (!at_start) wanted.push_back(start.exact);
+    const at::Tensor& end = pass.hidden.exact;
+    const at::Tensor upstream =
+        at_end ? AtTheEnd(end, batch, context.texts.packed) : trail->present->Get();
     if (wanted.empty()) return;  // no units up to here
     const std::vector<at::Tensor> gradients =
-        torch::autograd::grad({pass.hidden}, wanted, {upstream}, /*retain_graph=*/false,
+        torch::autograd::grad({end}, wanted, {upstream}, /*retain_graph=*/false,
                               /*create_graph=*/false, /*allow_unused=*/true);
     at::NoGradGuard no_gradients;
     if (!at_start) {
@@ -139,26 +194,40 @@ struct Gatherer {
     }
     for (size_t j = 0; j < pass.inputs.size(); ++j) {
       if (!gradients[j].defined()) continue;  // nothing after this sub-layer depends on it
-      AddSubLayer(*segment[pass.owner[j]], *trail, pass.inputs[j].detach(), gradients[j],
-                  options.curvature ? gradients[pass.inputs.size() + j] : at::Tensor(),
-                  &(*results)[pass.owner[j]]);
+      const SubLayer& sub = *segment[pass.owner[j]];
+      const at::Tensor inputs = pass.inputs[j].detach();
+      const bool of_masks = !pass.units[j].is_same(pass.inputs[j]);
+      AddRows(*trail,
+              of_masks ? gradients[j].unsqueeze(1) : Sums(sub, inputs, gradients[j], context),
+              &(*results)[pass.owner[j]]);
+      if (!options.curvature) continue;
+      AddCurvature(batch, inputs, gradients[pass.inputs.size() + j], context.texts.packed,
+                   &(*results)[pass.owner[j]]);
     }
   }
 
-  // inputs, by_inputs: (B, T, I) X and the gradient by it. by_outputs: (B, T, D), where curvature
-  // is wanted.
-  void AddSubLayer(const SubLayer& sub, const Trail& trail, const at::Tensor& inputs,
-                   const at::Tensor& by_inputs, const at::Tensor& by_outputs,
-                   SubLayerGradients* result) const {
-    const Batch& batch = trail.batch;
-    const int64_t row_tokens = each == 1 ? batch.ids.size(1) : options.row_tokens;
-    const at::Tensor sums = SumOverTokens(sub, inputs, by_inputs, row_tokens);
+  // (B, rows a sample, units). inputs, by_inputs: (..., I) X and the gradient by it.
+  at::Tensor Sums(const SubLayer& sub, const at::Tensor& inputs, const at::Tensor& by_inputs,
+                  const AttentionContext& context) const {
+    if (context.texts.packed)
+      return SumOverTexts(sub, inputs, by_inputs, context.texts).unsqueeze(1);
+    return SumOverTokens(sub, inputs, by_inputs,
+                         whole_texts() ? inputs.size(1) : options.row_tokens);
+  }
+
+  // sums: (B, rows a sample, units).
+  void AddRows(const Trail& trail, const at::Tensor& sums, SubLayerGradients* result) const {
     result->rows.index_copy_(0, RowsOf(trail.samples, each, sums.size(1)), sums.flatten(0, 1));
-    if (!options.curvature) return;
+  }
+
+  // inputs: (..., I) X; by_outputs: (..., D).
+  void AddCurvature(const Batch& batch, const at::Tensor& inputs, const at::Tensor& by_outputs,
+                    bool packed, SubLayerGradients* result) const {
     // A language model's loss is a mean over tokens; curvature is that of their sum.
     const bool language = net.spec.task == Task::kLanguageModel;
     const auto of_sum = static_cast<double>(language ? batch.ids.size(1) : 1);
-    result->curvature.Add(RealRows(batch, inputs), RealRows(batch, by_outputs) * of_sum);
+    const auto real = [&](const at::Tensor& x) { return packed ? x : RealRows(batch, x); };
+    result->curvature.Add(real(inputs), real(by_outputs) * of_sum);
   }
 };
 
@@ -181,7 +250,7 @@ void VisitMaskGradients(const Network& net, const Samples& samples,
       MakeSegments(net, tokens, options.segments.value_or(UsualLimits(net)), options.curvature);
   std::optional<Progress> progress(std::in_place, console, "gradients",
                                    count * static_cast<int64_t>(segments.size()));
-  std::vector<Trail> trails = MakeTrails(net, std::move(batches), segments);
+  std::vector<Trail> trails = MakeTrails(net, std::move(batches), segments, gatherer.whole_texts());
   const at::TensorOptions exact = at::TensorOptions(at::kFloat).device(net.compute.device);
   for (size_t k = segments.size(); k-- > 0;) {
     std::vector<SubLayerGradients> results(segments[k].end - segments[k].begin);
@@ -199,8 +268,9 @@ void VisitMaskGradients(const Network& net, const Samples& samples,
       }
     }
     if (k == 0) progress.reset();
+    const double mean_loss = gatherer.MeanLoss();
     for (size_t j = results.size(); j-- > 0;) {
-      results[j].mean_loss = count > 0 ? gatherer.loss_sum / static_cast<double>(count) : 0;
+      results[j].mean_loss = mean_loss;
       visit(segments[k].begin + j, &results[j]);
       results[j] = {};
     }

@@ -2,15 +2,19 @@
 
 #include <ATen/ATen.h>
 
+#include "model/forward.h"
+
 namespace coppice {
 namespace {
 
 // What the backward pass needs of one token in a sub-layer, about: the residual stream a few times,
-// the projections' outputs and what is made of them.
+// the projections' outputs and what is made of them. Where kernels of our own make it again, the
+// addends of the stream, and each output once.
 int64_t BytesPerToken(const Network& net, const SubLayer& sub) {
   const auto element = static_cast<int64_t>(c10::elementSize(net.compute.dtype));
   int64_t read = 0;
   for (const Linear& linear : sub.in) read += linear.weight.size(0);
+  if (IsFused(net, sub)) return 8 * net.spec.width + element * (read + sub.units * sub.width);
   return 12 * net.spec.width + 3 * element * (read + sub.units * sub.width);
 }
 

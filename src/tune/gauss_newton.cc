@@ -16,8 +16,6 @@ namespace {
 
 constexpr double kRidge = 1e-2;     // of both factors, times their mean diagonals
 constexpr size_t kSlopesEvery = 4;  // batches of which one is asked for the slopes' moments
-// Fitted tokens that a step is solved from, of those that there are, for each number that is read.
-constexpr int64_t kTokensPerInput = 1 << 20;
 
 // Of one batch's real tokens at the sub-layer, in the metric of the norm. P = C, or 2 C where
 // channels are gated; I = D, and a column for the bias where there is one.
@@ -62,23 +60,6 @@ struct Inner {
     return (rows.slopes.unflatten(1, {-1, sub.units}) * back.unsqueeze(1)).flatten(1);
   }
 };
-
-// Every k-th of the fitted batches, with `tokens` tokens or more if there are so many; turn: which.
-std::vector<const Streams*> Part(const std::vector<Streams>& streams, int64_t tokens,
-                                 int64_t turn) {
-  std::vector<const Streams*> fitted, part;
-  int64_t all = 0;
-  for (const Streams& s : streams) {
-    if (s.held_out) continue;
-    fitted.push_back(&s);
-    all += s.batch.real.numel();
-  }
-  const int64_t batches = static_cast<int64_t>(fitted.size());
-  const int64_t every = std::clamp<int64_t>(all / tokens, 1, std::max<int64_t>(1, batches / 4));
-  for (int64_t i = turn % every; i < batches; i += every)
-    part.push_back(fitted[static_cast<size_t>(i)]);
-  return part;
-}
 
 void AddTo(at::Tensor* sum, const at::Tensor& more) { *sum = sum->defined() ? *sum + more : more; }
 
@@ -177,7 +158,7 @@ std::map<std::string, at::Tensor> Moved(const Model& model, const SubLayerSpec& 
 }  // namespace
 
 GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
-                                    const std::vector<Streams>& streams, int64_t turn) {
+                                    const std::vector<Streams>& streams) {
   const Network& net = student.net();
   const SubLayerSpec& spec = student.spec(index);
   const Fetched sub = Fetch(net, index);
@@ -188,8 +169,9 @@ GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
   SlopeSum slopes;
   slopes.parts = sub->gated ? 2 : 1;
   size_t batches = 0;
-  for (const Streams* s : Part(streams, kTokensPerInput * net.spec.width, turn)) {
-    const Rows rows = inner.RowsOf(*s);
+  for (const Streams& s : streams) {
+    if (s.held_out) continue;
+    const Rows rows = inner.RowsOf(s);
     asked.Add(inner, rows);
     if (batches++ % kSlopesEvery == 0) slopes.Add(rows.slopes);
   }

@@ -28,9 +28,8 @@ struct GaussNewtonStep {
 };
 
 // Of the student's sub-layer `index`, channels, whose streams have their targets. Without held-out
-// samples the fitted ones say how long the step is. No tensors where no step helps. Of many tokens
-// a part is enough to solve a step from, another in each turn.
+// samples the fitted ones say how long the step is. No tensors where no step helps.
 GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
-                                    const std::vector<Streams>& streams, int64_t turn = 0);
+                                    const std::vector<Streams>& streams);
 
 }  // namespace coppice

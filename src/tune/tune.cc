@@ -26,7 +26,7 @@ int64_t KeptInputBytes(const Compute& compute) {
 }
 
 // Share of what is left that an inner step has to promise, since a refit follows it.
-constexpr double kWorthwhile = 0.005;
+constexpr double kWorthwhile = 0.01;
 
 // Of few samples, one in so many is held out to check the repair by.
 constexpr int64_t kFewPerHeldOut = 4;
@@ -184,7 +184,7 @@ void TakeInnerSteps(size_t index, bool keep_inputs, double left, Repairing* repa
   const bool fit_bias = student.net().sub_layers[index].out.bias.defined();
   const double first = left;
   for (int64_t step = 0; step < repairing->options.inner_steps; ++step) {
-    const GaussNewtonStep inner = MakeGaussNewtonStep(student, index, repairing->streams, step);
+    const GaussNewtonStep inner = MakeGaussNewtonStep(student, index, repairing->streams);
     if (inner.tensors.empty() || inner.explained < kWorthwhile) break;
     student.Put(index, inner.tensors);
     const SplitMoments moments =

@@ -1,0 +1,18 @@
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
+
+#include "model/cuda/kernels.h"
+
+namespace coppice::cuda {
+
+// Products of bfloat16 and copies to shared memory came with compute capability 8.
+bool Available(int device) {
+  int major = 0;
+  return (device >= 0 || cudaGetDevice(&device) == cudaSuccess) &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+         major >= 8;
+}
+
+Stream CurrentStream() { return c10::cuda::getCurrentCUDAStream(); }
+
+}  // namespace coppice::cuda

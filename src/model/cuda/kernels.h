@@ -1,0 +1,117 @@
+// Kernels of our own for an encoder's pass over short texts on an NVIDIA GPU.
+//
+// Products of 768 columns take so little time there that what stands between them takes longer:
+// LibTorch's kernels for it move every number several times. These move it once. They are what
+// model/residual_norm.h, model/short_attention.h and model/unit_gelu.h launch, which check shapes
+// and allocate; those say what is computed. Nothing here knows of LibTorch.
+//
+// Pointers are to the device's memory, to float where a type does not say otherwise; "bfloat16"
+// stands at those that are void. Rows are contiguous. A build without CUDA has no_kernels.cc
+// instead, in which Available() is false and nothing else may be called.
+#pragma once
+
+#include <cstdint>
+
+struct CUstream_st;
+
+namespace coppice::cuda {
+
+using Stream = CUstream_st*;
+
+// Whether this build has kernels, and the GPU of this number, or at -1 the current one, runs them.
+bool Available(int device);
+
+// LibTorch's on the current device. Kernels are launched where their memory is current.
+Stream CurrentStream();
+
+// The rows' norm: mean and deviation of what is summed up are removed, D columns.
+struct NormShape {
+  int64_t rows;
+  int64_t width;  // D, a multiple of 4, kMostNormColumns at most
+  float epsilon;
+};
+inline constexpr int64_t kMostNormColumns = 1024;
+
+struct SumAndNorm {
+  NormShape shape;
+  const float* hidden;  // (M, D)
+  const float* branch;  // (M, D)
+  const void* bias;     // (D) bfloat16 of the branch, or null
+  const float* weight;  // (D) of the norm
+  const float* shift;   // (D) of the norm
+};
+// exact: (M, D). rounded: (M, D) bfloat16, the same, or null.
+void Launch(const SumAndNorm& sum, float* exact, void* rounded, Stream stream);
+
+// The gradient by the sum. by_exact: (M, D). by_rounded: (M, D) bfloat16. Either may be null.
+struct SumAndNormGradient {
+  SumAndNorm forward;
+  const float* by_exact;
+  const void* by_rounded;
+};
+// exact: (M, D). rounded: (M, D) bfloat16, the same.
+void Launch(const SumAndNormGradient& gradient, float* exact, void* rounded, Stream stream);
+
+// Norm of a sum of three tables' rows; the tables are all float or all bfloat16.
+struct EmbedAndNorm {
+  NormShape shape;
+  bool rounded;           // whether the tables are bfloat16
+  const void* word;       // (V, D)
+  const void* position;   // (P, D)
+  const void* type;       // (types, D), or null
+  const int64_t* ids;     // (M)
+  const int64_t* places;  // (M) rows of `position`
+  const int64_t* types;   // (M), or null
+  const float* weight;    // (D)
+  const float* shift;     // (D)
+};
+void Launch(const EmbedAndNorm& sum, float* exact, void* rounded, Stream stream);
+
+// Where texts stand among rows: B of them, T tokens at most.
+struct Texts {
+  int64_t count, tokens;   // B, T
+  const int64_t* starts;   // (B) row of each one's first token, or null: every T rows
+  const int64_t* lengths;  // (B) its tokens, or null: all T
+};
+
+// Attention of texts, H heads of K numbers a query and key, F a value.
+struct Attention {
+  Texts texts;
+  int64_t heads, key_width, value_width;  // H, K, F
+  float scale;
+  const void* joined;       // (M, H * (2 K + F)) bfloat16: queries, keys, values
+  const float* bias;        // (buckets, H) of the scores, or null
+  const int64_t* distance;  // (2 T - 1) bucket of key - query, from -(T - 1) on; null without bias
+};
+inline constexpr int64_t kMostAttentionTokens = 128;  // T
+inline constexpr int64_t kMostHeadWidth = 128;        // K and F, both multiples of 16
+// mixed: (M, H * F) bfloat16, of which the texts' rows are written.
+void Launch(const Attention& attention, void* mixed, Stream stream);
+
+struct AttentionGradient {
+  Attention forward;
+  const void* by_mixed;  // (M, H * F) bfloat16
+};
+// by_joined: (M, H * (2 K + F)) bfloat16, of which the texts' rows are written. by_mask: (B, H),
+// sums of mixed * by_mixed.
+void Launch(const AttentionGradient& gradient, void* by_joined, float* by_mask, Stream stream);
+
+// y = x Phi(x), each of n numbers.
+struct Gelu {
+  int64_t numbers;
+  const void* x;  // (n) bfloat16
+};
+void Launch(const Gelu& gelu, void* y, Stream stream);
+
+struct GeluGradient {
+  Texts texts;
+  int64_t channels;  // C, a multiple of 8
+  const void* x;     // (M, C) bfloat16
+  const void* by_y;  // (M, C) bfloat16
+};
+inline constexpr int64_t kGeluTokens = 64;  // that are summed up by one thread
+// by_x: (M, C) bfloat16, of which the texts' rows are written. by_mask: (B, T / kGeluTokens, C), T
+// rounded up, sums of y * by_y.
+void Launch(const GeluGradient& gradient, void* by_x, float* by_mask, Stream stream);
+
+}  // namespace coppice::cuda

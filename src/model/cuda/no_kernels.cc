@@ -1,0 +1,24 @@
+// In place of the kernels in a build without CUDA.
+#include "core/error.h"
+#include "model/cuda/kernels.h"
+
+namespace coppice::cuda {
+namespace {
+
+void Refuse() { Check(false, "this build has no kernels of its own"); }
+
+}  // namespace
+
+bool Available(int) { return false; }
+
+Stream CurrentStream() { return nullptr; }
+
+void Launch(const SumAndNorm&, float*, void*, Stream) { Refuse(); }
+void Launch(const SumAndNormGradient&, float*, void*, Stream) { Refuse(); }
+void Launch(const EmbedAndNorm&, float*, void*, Stream) { Refuse(); }
+void Launch(const Attention&, void*, Stream) { Refuse(); }
+void Launch(const AttentionGradient&, void*, float*, Stream) { Refuse(); }
+void Launch(const Gelu&, void*, Stream) { Refuse(); }
+void Launch(const GeluGradient&, void*, float*, Stream) { Refuse(); }
+
+}  // namespace coppice::cuda
