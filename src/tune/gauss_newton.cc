@@ -32,8 +32,10 @@ struct Inner {
   at::Tensor gain;  // (D) float32 of the norm that follows, or undefined
   bool has_bias = false;
 
-  // (M, 1) float32: one over the deviation of what the teacher's norm reads, or of its stream.
-  static at::Tensor WeightOf(const at::Tensor& sum) { return sum.std(1, false, true).reciprocal(); }
+  // (M, 1) of the stream (M, D) that the sub-layer is to leave, float32.
+  static at::Tensor WeightOf(const at::Tensor& stream) {
+    return stream.std(1, /*unbiased=*/false, /*keepdim=*/true).clamp_min(1e-6).reciprocal();
+  }
 
   at::Tensor InMetric(const at::Tensor& y) const { return gain.defined() ? y * gain : y; }
 
@@ -65,11 +67,9 @@ void AddTo(at::Tensor* sum, const at::Tensor& more) { *sum = sum->defined() ? *s
 
 // Of x and A, over the fitted tokens.
 struct AskedSum {
-  int64_t tokens = 0;
-  ProductSum gram, cross;
+  ProductSum gram, cross;  // (I, I), (I, P)
 
   void Add(const Inner& inner, const Rows& rows) {
-    tokens += rows.read.size(0);
     gram.Add(rows.read, rows.read);
     cross.Add(rows.read, inner.Asked(rows));
   }

@@ -11,6 +11,11 @@
 // closed form: dU = l (x'x + ridge)^-1 x'A B^-1. Its length l minimises what is left on held-out
 // samples, along the branch made linear. Gated layers have two matrices, gate and up, whose slopes
 // stand side by side. The projection wants another refit afterwards.
+//
+// All of it in the metric of what reads the stream next: a token's rows, of x and R alike, are
+// divided by the deviation of the teacher's sum there, and in encoders, whose norm follows at once,
+// R and W are multiplied by the norm's gain. Otherwise a few tokens of huge norm, which the norm
+// makes small again, take all the steps.
 #pragma once
 
 #include <map>

@@ -154,13 +154,16 @@ bool OwnCompetes(const SubLayerSpec& spec, const Repairing& repairing) {
   return held_out && TooFewTokens(tokens, spec.units * spec.width, options);
 }
 
-// Whether inner steps follow the fit: of channels alone, and not where only one sub-layer's
-// matrices have room.
-bool TakesInnerSteps(const SubLayerSpec& spec, const Repairing& repairing) {
+// Whether inner steps follow the fit: of channels that are not so many that a matrix of theirs
+// would take longer than all else.
+bool TakesInnerSteps(size_t index, const SubLayerSpec& spec, const Repairing& repairing) {
+  constexpr int64_t kMostPreActivations = 8192;
   const TuneOptions& options = repairing.options;
+  const SubLayer& dense = repairing.teacher.sub_layers[index];
   return options.inner_steps > 0 && options.repair == Repair::kLeastSquares &&
-         options.target != Target::kDense && !options.published &&
-         spec.kind == UnitKind::kChannel && spec.units > 0 && !repairing.teacher.streamed;
+         options.target != Target::kDense && !options.published && spec.units > 0 &&
+         spec.kind == UnitKind::kChannel &&
+         dense.units * (dense.gated ? 2 : 1) <= kMostPreActivations;
 }
 
 // Energy that a fit leaves of the residual on the samples that judge it.
@@ -212,7 +215,7 @@ void RepairOne(size_t index, Repairing* repairing) {
   const int64_t input_bytes = tokens * spec.units * spec.width *
                               static_cast<int64_t>(c10::elementSize(student.compute.dtype));
   const bool keep_inputs = input_bytes <= KeptInputBytes(student.compute);
-  const bool inner = TakesInnerSteps(spec, *repairing);
+  const bool inner = TakesInnerSteps(index, spec, *repairing);
   const SplitMoments moments =
       FitMoments(repairing->teacher, student, index,
                  {.target = options.target,

@@ -37,9 +37,10 @@ struct TuneOptions {
   double ridge = 3e-2;  // times the mean diagonal of the Gram matrix; with held-out samples, where
                         // the choice starts
   bool align = false;   // align what sub-layers read, too
-  int64_t inner_steps = 0;  // least squares: Gauss-Newton steps on the matrices that feed-forward
-                            // sub-layers read with, each followed by another refit
-                            // (gauss_newton.h); none where the network streams
+  // Least squares: Gauss-Newton steps at most on the matrices that feed-forward sub-layers read
+  // with, each followed by another refit (gauss_newton.h). None where a sub-layer of the teacher
+  // has more than 8192 pre-activations, as from LLaMA-2-7B on.
+  int64_t inner_steps = 0;
   double tokens_per_input = 8;  // fewer tokens an input are few; without held-out samples least
                                 // squares then gives way to scales
   int64_t batch_tokens = 0;     // 0: as many as usual

@@ -2,7 +2,7 @@
 //
 // Products of 768 columns take so little time there that what stands between them takes longer:
 // LibTorch's kernels for it move every number several times. These move it once. They are what
-// model/residual_norm.h, model/short_attention.h and model/unit_gelu.h launch, which check shapes
+// model/residual_norm.h, model/short_attention.h and model/text_gelu.h launch, which check shapes
 // and allocate; those say what is computed. Nothing here knows of LibTorch.
 //
 // Pointers are to the device's memory, to float where a type does not say otherwise; "bfloat16"
