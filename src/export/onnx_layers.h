@@ -6,7 +6,7 @@
 // MultiHeadAttention, BiasGelu and FastGelu. Three that might be expected are left out.
 // quantize_dynamic of ONNX Runtime loses inputs of two without a word: EmbedLayerNormalization its
 // position ids, Attention its relative position bias. SkipLayerNormalization takes a processor
-// seven times as long as Sum and LayerNormalization do (BENCHMARKS.md).
+// seven times as long as Sum and LayerNormalization do (bench/HISTORY.md).
 #pragma once
 
 #include <string>

@@ -9,8 +9,8 @@
 namespace coppice {
 
 // A'B in float32 over stretches of some thousand rows, in float64 beyond. bfloat16 numbers are
-// multiplied at their own rate, no product rounded, with float32 sums (BENCHMARKS.md has the error
-// on real layers). Of a symmetric product, A and B one tensor, only what is on and above the
+// multiplied at their own rate, no product rounded, with float32 sums (bench/HISTORY.md has the
+// error on real layers). Of a symmetric product, A and B one tensor, only what is on and above the
 // diagonal is computed. On the CPU rows wait until there are enough for a product of one fixed
 // shape: oneDNN compiles a kernel for every shape, which takes about as long as it runs.
 class ProductSum {

@@ -12,7 +12,7 @@ namespace coppice {
 namespace {
 
 // One share gave mpnet-mnli a divergence of .080, two and three gave .070; of SmolLM2 two gave
-// lower perplexities on two cores at 20 and 50 % (BENCHMARKS.md). Models of images were measured
+// lower perplexities on two cores at 20 and 50 % (bench/HISTORY.md). Models of images were measured
 // with one.
 std::vector<double> MeasuredShares(const ModelSpec& spec, const PruneOptions& options) {
   return options.measured.value_or(spec.image.grid > 0 ? std::vector<double>{0.5}
@@ -23,7 +23,7 @@ std::vector<double> MeasuredShares(const ModelSpec& spec, const PruneOptions& op
 
 // More of it keeps units that other text needs: half of a language model removed by one text's
 // moments alone costs another text much. With several sources, and with images of the model's own,
-// less is better (BENCHMARKS.md).
+// less is better (bench/HISTORY.md).
 double ObsDamping(const ModelSpec& spec, const PruneOptions& options) {
   return options.damping.value_or(IsText(spec) && options.data.size() == 1 ? 0.3 : 0.01);
 }

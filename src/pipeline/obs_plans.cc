@@ -13,8 +13,8 @@ namespace coppice {
 namespace {
 
 // What is predicted of language models comes true nearly always, of encoders often not
-// (BENCHMARKS.md): Fisher's counts compete where no more than so many times the loss of the levels
-// is predicted of them.
+// (bench/HISTORY.md): Fisher's counts compete where no more than so many times the loss of the
+// levels is predicted of them.
 double MostHopeful(const ModelSpec& spec) { return IsText(spec) ? 1.1 : 3; }
 
 bool IsAllowed(const SubLayerSpec& sub, int64_t count, int64_t least, const SearchLimits& limits) {

@@ -11,7 +11,7 @@
 namespace coppice {
 namespace {
 
-// Chosen on development data (BENCHMARKS.md).
+// Chosen on development data (bench/HISTORY.md).
 double Ridge(const ModelSpec& spec, const PruneOptions& options) {
   return options.ridge.value_or(spec.task == Task::kLanguageModel ? 0.3 : 0.03);
 }

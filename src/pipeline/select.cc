@@ -29,7 +29,7 @@ at::Tensor BatchMeans(const at::Tensor& rows, int64_t batch) {
   return at::stack(parts);
 }
 
-// A language model has few samples of many tokens each (BENCHMARKS.md has the figures).
+// A language model has few samples of many tokens each (bench/HISTORY.md has the figures).
 int64_t RowTokens(const ModelSpec& spec) {
   constexpr int64_t kStretch = 64;
   return spec.task == Task::kLanguageModel ? kStretch : 0;
@@ -126,7 +126,7 @@ GlobalSearchResult SearchFisher(const Model& model, const Scored& scored, const 
   GlobalSearchResult result =
       SearchGlobally(model.spec, scored.scores, costs, limit, SearchRules::kExact, limits);
   // Exchanged units fit the samples' gradients and cost accuracy under every repair
-  // (BENCHMARKS.md).
+  // (bench/HISTORY.md).
   if (!options.rearrange) return result;
   const RearrangeResult rearranged =
       Rearrange(result.plan, scored.gradients, RearrangeRules::kExact);
