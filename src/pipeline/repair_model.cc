@@ -16,6 +16,11 @@ double Ridge(const ModelSpec& spec, const PruneOptions& options) {
   return options.ridge.value_or(spec.task == Task::kLanguageModel ? 0.3 : 0.03);
 }
 
+int64_t UsualInnerSteps(const ModelSpec& spec, const PruneOptions& options) {
+  if (options.method != "obs") return 0;
+  return spec.task == Task::kLanguageModel ? 1 : 2;
+}
+
 }  // namespace
 
 TuneOptions RepairOptions(const Model& model, const PruneOptions& options) {
@@ -23,7 +28,7 @@ TuneOptions RepairOptions(const Model& model, const PruneOptions& options) {
   TuneOptions tune;
   tune.ridge = Ridge(model.spec, options);
   tune.repair = options.repair ? ParseRepair(*options.repair) : method.repair;
-  tune.inner_steps = options.inner_steps.value_or(options.method == "obs" ? 2 : 0);
+  tune.inner_steps = options.inner_steps.value_or(UsualInnerSteps(model.spec, options));
   tune.target = options.target ? ParseTarget(*options.target) : method.target;
   tune.published = options.as_published && options.method == "fisher";
   return tune;

@@ -110,13 +110,14 @@ at::Tensor OutputFactor(const SlopeSum& slopes, const at::Tensor& weight) {
   return factor;
 }
 
-// A step of length 1: (I, P) float64; undefined where a factor has no root.
+// A step of length 1: (I, P) float32; undefined where a factor has no root. A direction whose
+// length is measured needs no more digits, and with these ridges loses few.
 at::Tensor Solve(AskedSum* asked, const at::Tensor& factor) {
   double of_read = kRidge, of_factor = kRidge;
-  const at::Tensor read_root = DampedFactor(asked->gram.Take(), &of_read);
-  const at::Tensor root = DampedFactor(factor, &of_factor);
+  const at::Tensor read_root = DampedFactor(asked->gram.Take().to(at::kFloat), &of_read);
+  const at::Tensor root = DampedFactor(factor.to(at::kFloat), &of_factor);
   if (!read_root.defined() || !root.defined()) return {};
-  const at::Tensor by_read = at::cholesky_solve(asked->cross.Take(), read_root);
+  const at::Tensor by_read = at::cholesky_solve(asked->cross.Take().to(at::kFloat), read_root);
   return at::cholesky_solve(by_read.t(), root).t();
 }
 
@@ -136,14 +137,14 @@ struct Search {
   }
 };
 
-// The matrices `length` steps on. step: (I, P).
+// The matrices `length` steps on. step: (I, P) float32.
 std::map<std::string, at::Tensor> Moved(const Model& model, const SubLayerSpec& spec,
                                         const at::Tensor& step, double length) {
   std::map<std::string, at::Tensor> tensors;
   const int64_t width = model.spec.width;
   int64_t begin = 0;
   for (const std::string& name : Readers(spec)) {
-    const at::Tensor change = length * step.narrow(1, begin, spec.units);
+    const at::Tensor change = length * step.narrow(1, begin, spec.units).to(at::kDouble);
     const auto add = [&](const std::string& of, const at::Tensor& by) {
       const at::Tensor old = model.tensors.at(of).to(by.device()).to(at::kDouble);
       tensors[of] = (old + by).to(at::kFloat).contiguous();

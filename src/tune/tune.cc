@@ -26,7 +26,7 @@ int64_t KeptInputBytes(const Compute& compute) {
 }
 
 // Share of what is left that an inner step has to promise, since a refit follows it.
-constexpr double kWorthwhile = 0.01;
+constexpr double kWorthwhile = 0.02;
 
 // Of few samples, one in so many is held out to check the repair by.
 constexpr int64_t kFewPerHeldOut = 4;
