@@ -215,7 +215,7 @@ void AddRepair(CLI::App* sub, PruneOptions* options) {
   sub->add_option(
          "--inner-steps", o.inner_steps,
          "Gauss-Newton steps on the matrices that feed-forward layers read with, each with "
-         "another refit (default: obs 2, on language models 1, else 0)")
+         "another refit (default: obs 1, encoders on a GPU 2, else 0)")
       ->check(CLI::Range(0, 100));
   sub->add_option("--target", o.target,
                   "what the repair fits: drift, own or dense (default: the method's own)");

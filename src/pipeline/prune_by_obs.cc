@@ -43,7 +43,7 @@ std::optional<CostTable> MacsToSearchWith(const Model& model, const FitSamples& 
                                           const PruneOptions& options, double tokens) {
   const bool one_plan = options.uniform || options.allocation != "best" ||
                         samples.held_out.samples.empty() ||
-                        RepairOptions(model, options).repair == Repair::kNone;
+                        RepairOptions(model, dense.compute.device, options).repair == Repair::kNone;
   if (options.budget != CostKind::kLatency || one_plan) return {};
   return MakeCostTable(model, CostKind::kMacs, CostScope::kBlocks, tokens);
 }
@@ -92,7 +92,7 @@ std::optional<Model> PruneByObs(const Model& model, const Network& dense, const 
                            : SearchPlans(model, dense, samples, table, options, console, report);
   if (all.plans.empty()) return {};
   const StageClock clock(&report->seconds.tune);
-  const TuneOptions tune = RepairOptions(model, options);
+  const TuneOptions tune = RepairOptions(model, dense.compute.device, options);
   report->ridge = tune.ridge;
   if (tune.repair == Repair::kNone) {
     report->plan = all.plans.front().plan;

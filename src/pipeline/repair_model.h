@@ -8,7 +8,8 @@
 
 namespace coppice {
 
-TuneOptions RepairOptions(const Model& model, const PruneOptions& options);
+// device: where the repair is computed.
+TuneOptions RepairOptions(const Model& model, at::Device device, const PruneOptions& options);
 
 // The cut model with what was repaired of it; the records go into the report, their notes to the
 // console.

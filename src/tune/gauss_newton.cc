@@ -93,18 +93,19 @@ struct SlopeSum {
   }
 };
 
-// B (P, P) float64. weight: (C, D) float64 W.
+// B (P, P) float32. weight: (C, D) float32 W.
 at::Tensor OutputFactor(const SlopeSum& slopes, const at::Tensor& weight) {
   const auto count = static_cast<double>(slopes.tokens);
   const int64_t channels = weight.size(0);
-  const at::Tensor mean = slopes.sum / count;
+  const at::Tensor mean = (slopes.sum / count).to(at::kFloat);
   at::Tensor factor =
       at::mm(weight, weight.t()).repeat({slopes.parts, slopes.parts}) * at::outer(mean, mean);
   const at::Tensor energy = weight.square().sum(1).repeat({slopes.parts});  // (P)
   const at::Tensor numbers = at::arange(mean.size(0), mean.options().dtype(at::kLong));
   for (int64_t part = 0; part < slopes.parts; ++part) {
     const at::Tensor with = at::roll(numbers, -part * channels);
-    const at::Tensor covariance = slopes.products[part] / count - mean * mean.index_select(0, with);
+    const at::Tensor covariance =
+        (slopes.products[part] / count).to(at::kFloat) - mean * mean.index_select(0, with);
     factor.index_put_({numbers, with}, energy * covariance, /*accumulate=*/true);
   }
   return factor;
@@ -115,7 +116,7 @@ at::Tensor OutputFactor(const SlopeSum& slopes, const at::Tensor& weight) {
 at::Tensor Solve(AskedSum* asked, const at::Tensor& factor) {
   double of_read = kRidge, of_factor = kRidge;
   const at::Tensor read_root = DampedFactor(asked->gram.Take().to(at::kFloat), &of_read);
-  const at::Tensor root = DampedFactor(factor.to(at::kFloat), &of_factor);
+  const at::Tensor root = DampedFactor(factor, &of_factor);
   if (!read_root.defined() || !root.defined()) return {};
   const at::Tensor by_read = at::cholesky_solve(asked->cross.Take().to(at::kFloat), read_root);
   return at::cholesky_solve(by_read.t(), root).t();
@@ -176,7 +177,7 @@ GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
     asked.Add(inner, rows);
     if (batches++ % kSlopesEvery == 0) slopes.Add(rows.slopes);
   }
-  at::Tensor weight = student.OutputWeight(index);  // (C, D)
+  at::Tensor weight = student.OutputWeight(index).to(at::kFloat);  // (C, D)
   if (inner.gain.defined()) weight = weight * inner.gain;
   const at::Tensor step = Solve(&asked, OutputFactor(slopes, weight));
   if (!step.defined()) return {};

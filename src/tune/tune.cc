@@ -26,7 +26,7 @@ int64_t KeptInputBytes(const Compute& compute) {
 }
 
 // Share of what is left that an inner step has to promise, since a refit follows it.
-constexpr double kWorthwhile = 0.02;
+constexpr double kWorthwhile = 0.01;
 
 // Of few samples, one in so many is held out to check the repair by.
 constexpr int64_t kFewPerHeldOut = 4;
@@ -220,7 +220,7 @@ void RepairOne(size_t index, Repairing* repairing) {
       FitMoments(repairing->teacher, student, index,
                  {.target = options.target,
                   .first_only = options.published && pooled && index + 1 == count,
-                  .keep_inputs = keep_inputs && !inner,
+                  .keep_inputs = keep_inputs,
                   .keep_target = inner,
                   .own_rival = OwnCompetes(spec, *repairing),
                   .next_is_known = !options.align,
