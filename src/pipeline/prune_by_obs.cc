@@ -43,7 +43,7 @@ std::optional<CostTable> MacsToSearchWith(const Model& model, const FitSamples& 
                                           const PruneOptions& options, double tokens) {
   const bool one_plan = options.uniform || options.allocation != "best" ||
                         samples.held_out.samples.empty() ||
-                        RepairOptions(model, dense.compute.device, options).repair == Repair::kNone;
+                        RepairOptions(model, at::kCPU, options).repair == Repair::kNone;
   if (options.budget != CostKind::kLatency || one_plan) return {};
   return MakeCostTable(model, CostKind::kMacs, CostScope::kBlocks, tokens);
 }
