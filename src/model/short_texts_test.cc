@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <limits>
+#include <ostream>
 
 #include "model/encoder_testing.h"
 #include "model/relative_buckets.h"
@@ -39,6 +40,12 @@ struct Case {
   int64_t heads, keys, values;
   bool biased;
 };
+
+// Without it a test's name would have the bytes of pointers in it.
+void PrintTo(const Case& one, std::ostream* out) {
+  *out << one.lengths.size() << " texts, " << one.heads << " heads of " << one.keys << " and "
+       << one.values << (one.biased ? ", biased" : "");
+}
 
 class ShortAttentionKernels : public testing::TestWithParam<Case> {
  protected:
