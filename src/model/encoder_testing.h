@@ -24,8 +24,7 @@ inline Batch BatchOf(const std::vector<int64_t>& lengths, int64_t vocabulary, at
   for (int64_t i = 0; i < texts; ++i) {
     const int64_t length = lengths[static_cast<size_t>(i)];
     for (int64_t t = 0; t < length; ++t) {
-      const auto id = random.Below(static_cast<uint64_t>(vocabulary - 2));
-      batch.ids[i][t] = 2 + static_cast<int64_t>(id);
+      batch.ids[i][t] = 2 + random.Below(vocabulary - 2);
     }
     batch.type_ids[i].slice(0, length / 2, length).fill_(1);
     batch.mask[i].slice(0, 0, length).fill_(true);

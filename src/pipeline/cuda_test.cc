@@ -96,6 +96,7 @@ TEST_F(CudaTest, StreamsGiveTheModelThatMemoryGives) {
 double Error(const std::vector<at::Tensor>& found, const std::vector<at::Tensor>& expected) {
   const auto all = [](const std::vector<at::Tensor>& list) {
     std::vector<at::Tensor> flat;
+    flat.reserve(list.size());
     for (const at::Tensor& one : list) flat.push_back(one.to(at::kCPU, at::kDouble).flatten());
     return at::cat(flat);
   };
