@@ -124,17 +124,14 @@ at::Tensor Solve(AskedSum* asked, const at::Tensor& factor) {
 
 // How far a step goes, and what it takes away, along the branch made linear.
 struct Search {
-  double along = 0;   // sum of R o dy
-  double square = 0;  // sum of dy o dy
-  double left = 0;    // sum of R o R
+  at::Tensor sums;  // (3) float64, on the device: of R o dy, dy o dy, R o R
 
   void Add(const Inner& inner, const Rows& rows, const at::Tensor& step) {
     const at::Tensor change = at::mm(rows.read, step.to(rows.read.scalar_type())) * rows.slopes;
     const at::Tensor of_inputs = change.unflatten(1, {-1, inner.sub.units}).sum(1);  // (M, C)
     const at::Tensor dy = inner.InMetric(ApplyInFloat({inner.sub.out.weight, {}}, of_inputs));
-    along += (rows.residual * dy).sum(at::kDouble).item<double>();
-    square += dy.square().sum(at::kDouble).item<double>();
-    left += rows.residual.square().sum(at::kDouble).item<double>();
+    AddTo(&sums, at::stack({(rows.residual * dy).sum(at::kDouble), dy.square().sum(at::kDouble),
+                            rows.residual.square().sum(at::kDouble)}));
   }
 };
 
@@ -187,10 +184,14 @@ GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
   for (const Streams& s : streams) {
     if (s.held_out == held_out) search.Add(inner, inner.RowsOf(s), step);
   }
-  if (!(search.along > 0 && search.square > 0)) return {};
-  const double length = std::min(1.0, search.along / search.square);
+  if (!search.sums.defined()) return {};
+  const at::Tensor sums = search.sums.to(at::kCPU);
+  const auto of = sums.accessor<double, 1>();
+  const double along = of[0], square = of[1], left = of[2];
+  if (!(along > 0 && square > 0)) return {};
+  const double length = std::min(1.0, along / square);
   return {Moved(student.model(), spec, step, length),
-          length * (2 * search.along - length * search.square) / search.left};
+          length * (2 * along - length * square) / left};
 }
 
 }  // namespace coppice
