@@ -42,8 +42,7 @@ ObsPlans GivenPlan(const Model& model, const Network& dense, const FitSamples& s
 std::optional<CostTable> MacsToSearchWith(const Model& model, const FitSamples& samples,
                                           const PruneOptions& options, double tokens) {
   const bool one_plan = options.uniform || options.allocation != "best" ||
-                        samples.held_out.samples.empty() ||
-                        RepairOptions(model, at::kCPU, options).repair == Repair::kNone;
+                        samples.held_out.samples.empty() || RepairOf(options) == Repair::kNone;
   if (options.budget != CostKind::kLatency || one_plan) return {};
   return MakeCostTable(model, CostKind::kMacs, CostScope::kBlocks, tokens);
 }

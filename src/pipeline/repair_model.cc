@@ -24,11 +24,15 @@ int64_t UsualInnerSteps(const ModelSpec& spec, at::Device device, const PruneOpt
 
 }  // namespace
 
+Repair RepairOf(const PruneOptions& options) {
+  return options.repair ? ParseRepair(*options.repair) : FindMethod(options.method).repair;
+}
+
 TuneOptions RepairOptions(const Model& model, at::Device device, const PruneOptions& options) {
   const Method& method = FindMethod(options.method);
   TuneOptions tune;
   tune.ridge = Ridge(model.spec, options);
-  tune.repair = options.repair ? ParseRepair(*options.repair) : method.repair;
+  tune.repair = RepairOf(options);
   tune.inner_steps = options.inner_steps.value_or(UsualInnerSteps(model.spec, device, options));
   tune.target = options.target ? ParseTarget(*options.target) : method.target;
   tune.published = options.as_published && options.method == "fisher";

@@ -8,6 +8,9 @@
 
 namespace coppice {
 
+// The repair that is asked for, or the method's own.
+Repair RepairOf(const PruneOptions& options);
+
 // device: where the repair is computed.
 TuneOptions RepairOptions(const Model& model, at::Device device, const PruneOptions& options);
 
