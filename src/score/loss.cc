@@ -71,17 +71,19 @@ at::Tensor SoftmaxProbe(const at::Tensor& logits, const at::Tensor& signs) {
 at::Tensor ProbeLosses(Task task, const at::Tensor& output, const Batch& batch, uint64_t seed) {
   const at::Tensor z = output.detach();
   const int64_t numbers = output.numel() / batch.rows();
-  const at::Tensor signs = RandomSigns(batch, numbers, seed).to(z.device());
+  // Not waited for: a GPU is still busy with what the output is made of.
+  const at::Tensor signs =
+      RandomSigns(batch, numbers, seed).to(z.device(), /*non_blocking=*/true);
   switch (task) {
     case Task::kClassification:
       return (SoftmaxProbe(z, signs) * output).sum(1);
     case Task::kQuestionAnswering: {
-      // The loss is the mean of two: the Fisher information is a quarter of either's, summed.
-      const int64_t tokens = output.size(1);
+      // The loss is the mean of two: the Fisher information is a quarter of either's, summed. A
+      // token's signs stand together, so that padding behind it does not change them.
+      const at::Tensor of_ends = signs.view(output.sizes());  // (B, T, 2)
       at::Tensor sum;
       for (const int64_t end : {0, 1}) {
-        const at::Tensor v =
-            SoftmaxProbe(z.select(2, end), signs.slice(1, end * tokens, (end + 1) * tokens));
+        const at::Tensor v = SoftmaxProbe(z.select(2, end), of_ends.select(2, end));
         const at::Tensor logits = output.select(2, end);
         const at::Tensor part =
             at::where(logits.isfinite(), logits, at::zeros_like(logits)).mul(v).sum(1) / 2;

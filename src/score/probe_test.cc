@@ -61,6 +61,15 @@ TEST(Probe, OfAnswersIsAQuarterOfEitherEndsAndLeavesPaddingAlone) {
   }
 }
 
+TEST(Probe, OfAnswersDoesNotDependOnTheBatch) {
+  Random random(4);
+  const at::Tensor logits = RandomTensor({2, 3, 2}, &random);
+  const at::Tensor padded = at::constant_pad_nd(logits, {0, 0, 0, 4}, -INFINITY);
+  EXPECT_LT(MaxDifference(Probe(Task::kQuestionAnswering, padded, 3).slice(1, 0, 3),
+                          Probe(Task::kQuestionAnswering, logits, 3)),
+            1e-6);
+}
+
 TEST(Probe, OfValuesIsASign) {
   Random random(2);
   const at::Tensor v = Probe(Task::kRegression, RandomTensor({5, 1}, &random), 0);
