@@ -191,6 +191,14 @@ Samples TakeEvery(int64_t every, Samples* samples) {
 
 int64_t UsualBatchTokens(at::Device device) { return device.is_cuda() ? 16384 : 512; }
 
+int64_t PackedTokens(const Network& net) {
+  constexpr int64_t kNumbers = int64_t{1} << 27, kMost = 65536;
+  int64_t widest = 1;
+  for (const SubLayer& sub : net.sub_layers)
+    widest = std::max(widest, sub.units * sub.width * (sub.gated ? 2 : 1));
+  return std::min(kNumbers / widest, kMost);
+}
+
 std::vector<Batch> MakeBatches(const Samples& samples, const ModelSpec& spec, int64_t max_tokens,
                                at::Device device) {
   std::vector<int64_t> order(samples.samples.size());

@@ -9,6 +9,7 @@
 #include "data/squad.h"
 #include "model/batch.h"
 #include "model/model.h"
+#include "model/network.h"
 #include "tokenize/tokenizer.h"
 
 namespace coppice {
@@ -55,6 +56,10 @@ Samples TakeEvery(int64_t every, Samples* samples);
 // Tokens of a batch, where nothing else bounds them. On the CPU enough for products at their full
 // rate, few enough that texts of a batch have nearly one length and activations stay in the caches.
 int64_t UsualBatchTokens(at::Device device);
+
+// The same on a GPU where rows are packed, so that padding costs nothing: as many as its unit inputs
+// have room for.
+int64_t PackedTokens(const Network& net);
 
 // Batches of at most `max_tokens` padded tokens (one sample at least), shortest samples first, on
 // `device`.

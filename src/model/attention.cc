@@ -135,7 +135,7 @@ AttentionContext ContextOf(const Network& net, const Batch& batch, const TextRow
   AttentionContext context;
   context.texts = texts;
   context.is_short = AreShort(net, texts);
-  if (batch.padded && !texts.packed) {
+  if (batch.padded && !(texts.packed && context.is_short)) {
     context.padding = at::zeros(batch.mask.sizes(), batch.ids.options().dtype(at::kFloat))
                           .masked_fill(batch.mask.logical_not(), kMinusInfinity)
                           .unsqueeze(1)
@@ -164,13 +164,16 @@ AttentionContext MakeContext(const Network& net, const Batch& batch, int64_t fir
 }
 
 AttentionContext MakePackedContext(const Network& net, const Batch& batch) {
-  const TextRows padded = PaddedRows(batch);
+  return ContextOf(net, batch, PackedRows(batch), 0);
+}
+
+AttentionContext MakeFasterContext(const Network& net, const Batch& batch) {
   const auto takes_packed = [](const SubLayer& sub) {
     return sub.kind != UnitKind::kHead || sub.units == 0 || HasShortAttention(sub);
   };
-  const bool packs = AreShort(net, padded) &&
+  const bool packs = AreShort(net, PaddedRows(batch)) &&
                      std::all_of(net.sub_layers.begin(), net.sub_layers.end(), takes_packed);
-  return ContextOf(net, batch, packs ? PackedRows(batch) : padded, 0);
+  return packs ? MakePackedContext(net, batch) : MakeContext(net, batch);
 }
 
 bool AttendsWithMask(const SubLayer& sub, const AttentionContext& context) {
@@ -182,11 +185,14 @@ at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const Attention
   if (AttendsWithMask(sub, context) && cache == nullptr) {
     return ShortAttention(sub, Apply(sub.in[0], hidden), context.texts, context.distance, mask);
   }
-  const int64_t rows = hidden.size(0);
-  const int64_t tokens = hidden.size(1);
   const int64_t keys = sub.units * sub.key_width;
-  const std::vector<at::Tensor> parts =
+  std::vector<at::Tensor> parts =
       ApplyAll(sub.in, hidden, {keys * sub.queries, keys, sub.units * sub.width / sub.queries});
+  if (context.texts.packed) {
+    for (at::Tensor& part : parts) part = Unpacked(context.texts, part);
+  }
+  const int64_t rows = parts[0].size(0);
+  const int64_t tokens = parts[0].size(1);
   const at::Tensor query = RotateFor(
       sub,
       parts[0].view({rows, tokens, sub.units, sub.queries, sub.key_width}).permute({0, 2, 3, 1, 4}),
@@ -204,7 +210,9 @@ at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const Attention
   const at::ScalarType bias = hidden.is_cuda() ? hidden.scalar_type() : at::kFloat;
   const at::Tensor mixed = Mix(query, key, value, AttentionBias(sub, context, bias), sub.scale,
                                context.causal);  // (B, G, R, T, F)
-  return mixed.permute({0, 3, 1, 2, 4}).reshape({rows, tokens, sub.units * sub.width});
+  const at::Tensor inputs =
+      mixed.permute({0, 3, 1, 2, 4}).reshape({rows, tokens, sub.units * sub.width});
+  return context.texts.packed ? Packed(context.texts, inputs) : inputs;
 }
 
 }  // namespace coppice

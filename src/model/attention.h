@@ -33,9 +33,13 @@ struct KeyValueCache {
 // first: position of the batch's first token.
 AttentionContext MakeContext(const Network& net, const Batch& batch, int64_t first = 0);
 
-// The same for rows without padding, where all sub-layers take such (model/short_attention.h); else
-// it is that of MakeContext().
+// The same for rows without padding, of which attention makes padded ones for itself where it has
+// no kernel that reads them as they are.
 AttentionContext MakePackedContext(const Network& net, const Batch& batch);
+
+// Packed where it has that kernel in all sub-layers (model/short_attention.h), padded elsewhere: the
+// faster of the two where rows alone do not matter.
+AttentionContext MakeFasterContext(const Network& net, const Batch& batch);
 
 // Whether Attend() gives the gradient by a mask on the sub-layer's units.
 bool AttendsWithMask(const SubLayer& sub, const AttentionContext& context);

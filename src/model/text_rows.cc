@@ -18,16 +18,23 @@ TextRows PaddedRows(const Batch& batch) {
 TextRows PackedRows(const Batch& batch) {
   TextRows rows = PaddedRows(batch);
   rows.packed = true;
-  if (batch.padded) rows.starts = rows.lengths.cumsum(0) - rows.lengths;
+  if (!batch.padded) return rows;
+  rows.starts = rows.lengths.cumsum(0) - rows.lengths;
+  rows.real = batch.real;
   return rows;
 }
 
-at::Tensor Unpacked(const Batch& batch, const at::Tensor& rows) {
-  const int64_t texts = batch.ids.size(0), tokens = batch.ids.size(1);
-  if (!batch.padded) return rows.view({texts, tokens, rows.size(1)});
-  return at::zeros({texts * tokens, rows.size(1)}, rows.options())
-      .index_copy_(0, batch.real, rows)
-      .view({texts, tokens, rows.size(1)});
+at::Tensor Unpacked(const TextRows& texts, const at::Tensor& rows) {
+  const int64_t width = rows.size(1);
+  if (!texts.real.defined()) return rows.reshape({texts.texts, texts.longest, width});
+  return at::zeros({texts.texts * texts.longest, width}, rows.options())
+      .index_copy_(0, texts.real, rows)
+      .view({texts.texts, texts.longest, width});
+}
+
+at::Tensor Packed(const TextRows& texts, const at::Tensor& padded) {
+  const at::Tensor rows = padded.flatten(0, 1);
+  return texts.real.defined() ? rows.index_select(0, texts.real) : rows;
 }
 
 }  // namespace coppice

@@ -21,6 +21,7 @@ struct TextRows {
   bool packed = false;
   at::Tensor starts;   // (B) int64 row of each one's first token; undefined: every T rows
   at::Tensor lengths;  // (B) int64 its tokens; undefined: all T
+  at::Tensor real = {};  // packed: (M) int64 where they stand among B * T; undefined: everywhere
 
   cuda::Texts ForKernels() const;
 };
@@ -30,7 +31,10 @@ TextRows PaddedRows(const Batch& batch);
 
 TextRows PackedRows(const Batch& batch);
 
-// Rows (M, n) of real tokens where they stand in the batch, zeros between them: (B, T, n).
-at::Tensor Unpacked(const Batch& batch, const at::Tensor& rows);
+// Packed rows (M, n) with rows of zeros where padding stands: (B, T, n).
+at::Tensor Unpacked(const TextRows& texts, const at::Tensor& rows);
+
+// The other way: (B, T, n) to (M, n).
+at::Tensor Packed(const TextRows& texts, const at::Tensor& padded);
 
 }  // namespace coppice

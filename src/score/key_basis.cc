@@ -70,12 +70,12 @@ std::vector<ReaderMoments> GatherReaderMoments(const Network& net, const Samples
       MakeBatches(samples, net.spec, UsualBatchTokens(net.compute.device), net.compute.device);
   Progress progress(console, "keys", static_cast<int64_t>(batches.size()));
   for (const Batch& batch : batches) {
-    const AttentionContext context = MakeContext(net, batch);
-    at::Tensor hidden = Embed(net, batch);  // (B, T, D)
+    const AttentionContext context = MakePackedContext(net, batch);
+    at::Tensor hidden = Begin(net, batch, context).exact;  // (M, D)
     for (size_t i = 0; i < net.sub_layers.size(); ++i) {
       const Fetched sub = Fetch(net, i);
       if (sub->kind == UnitKind::kHead && sub->units > 0) {
-        const at::Tensor x = RealRows(batch, ReadByBranch(net, *sub, hidden));  // (M, D)
+        const at::Tensor x = ReadByBranch(net, *sub, hidden);
         grams[i].Add(x, x);
         const at::Tensor sum = x.sum(0, false, at::kDouble);
         moments[i].sum = moments[i].sum.defined() ? moments[i].sum + sum : sum;

@@ -126,13 +126,13 @@ std::vector<Trail> MakeTrails(const Network& net, std::vector<Batch> batches,
   const Place place = PlaceFor(net.compute, 4 * numbers);
   const Place of_starts = PlaceFor(net.compute, starts * bytes);
   for (Trail& trail : trails) {
-    const AttentionContext context = MakePackedContext(net, trail.batch);
+    const AttentionContext context = MakeFasterContext(net, trail.batch);
     trail.present.emplace(Begin(net, trail.batch, context).exact, place);
   }
   for (size_t k = 0; k + 1 < segments.size(); ++k) {
     const std::vector<Fetched> segment = FetchAll(net, segments[k]);
     for (Trail& trail : trails) {
-      const AttentionContext context = MakePackedContext(net, trail.batch);
+      const AttentionContext context = MakeFasterContext(net, trail.batch);
       const at::Tensor hidden =
           Run(net, segment, trail.present->Get(), context, whole_texts).hidden.exact;
       trail.starts.emplace_back(hidden.to(dtype), of_starts);
@@ -158,12 +158,12 @@ struct Gatherer {
   }
 
   // (..., D), as hidden is.
-  at::Tensor AtTheEnd(const at::Tensor& hidden, const Batch& batch, bool packed) {
-    const at::Tensor end = packed ? Unpacked(batch, hidden.detach()) : hidden.detach();
+  at::Tensor AtTheEnd(const at::Tensor& hidden, const Batch& batch, const TextRows& texts) {
+    const at::Tensor end = texts.packed ? Unpacked(texts, hidden.detach()) : hidden.detach();
     const LossGradient gradient =
         LossGradientAt(net, samples, batch, end, options.labels, options.seed);
     loss_sum = loss_sum.defined() ? loss_sum + gradient.loss_sum : gradient.loss_sum;
-    return packed ? RealRows(batch, gradient.by_hidden) : gradient.by_hidden;
+    return texts.packed ? Packed(texts, gradient.by_hidden) : gradient.by_hidden;
   }
 
   // Backward through `segment`, the last that is left of the batch's way; at_end: the last of all.
@@ -171,7 +171,7 @@ struct Gatherer {
            std::vector<SubLayerGradients>* results) {
     const Batch& batch = trail->batch;
     const bool at_start = trail->starts.empty();
-    const AttentionContext context = MakePackedContext(net, batch);
+    const AttentionContext context = MakeFasterContext(net, batch);
     Hidden start =
         at_start ? Begin(net, batch, context) : Hidden(trail->starts.back().Get().to(at::kFloat));
     start.exact = start.exact.detach().requires_grad_();
@@ -182,7 +182,7 @@ struct Gatherer {
     if (!at_start) wanted.push_back(start.exact);
     const at::Tensor& end = pass.hidden.exact;
     const at::Tensor upstream =
-        at_end ? AtTheEnd(end, batch, context.texts.packed) : trail->present->Get();
+        at_end ? AtTheEnd(end, batch, context.texts) : trail->present->Get();
     if (wanted.empty()) return;  // no units up to here
     const std::vector<at::Tensor> gradients =
         torch::autograd::grad({end}, wanted, {upstream}, /*retain_graph=*/false,

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "calibrate/residual_stream.h"
@@ -15,25 +16,50 @@
 namespace coppice {
 namespace {
 
-// What a replacement makes of all unit inputs (B, T, I): (B, T, D) float32.
+// What a replacement makes of all unit inputs (M, I): (M, D) float32.
 at::Tensor ProjectBy(const Replacement& one, const at::Tensor& inputs) {
-  return ApplyInFloat(one.out, inputs.index_select(2, one.inputs));
+  return ApplyInFloat(one.out, inputs.index_select(1, one.inputs));
 }
 
-// A model with one sub-layer replaced, on its way through the network.
+// A model with one sub-layer replaced: replacements[sub_layer][number].
 struct Variant {
-  size_t sub_layer = 0, number = 0;  // replacements[sub_layer][number]
-  ResidualStream hidden;
+  size_t sub_layer = 0, number = 0;
 };
+
+// Variants on their way through the network, one below the other in rows.
+struct Group {
+  std::vector<Variant> variants;
+  AttentionContext context;  // of the batch as many times, packed
+  ResidualStream hidden;     // (variants * M, D)
+};
+
+// The batch's texts `times` times.
+Batch Repeated(const Batch& batch, int64_t times) {
+  if (times == 1) return batch;
+  Batch repeated = batch;
+  for (at::Tensor* of_rows : {&repeated.ids, &repeated.type_ids, &repeated.mask})
+    *of_rows = of_rows->repeat({times, 1});
+  const at::Tensor first =
+      at::arange(times, batch.real.options()).unsqueeze(1) * batch.ids.numel();  // (times, 1)
+  repeated.real = (first + batch.real).flatten();
+  return repeated;
+}
+
+// How many variants of a batch of so many tokens go through a sub-layer together. A GPU runs several
+// of few tokens in the time of launches; the CPU does not.
+size_t AtOnce(const Network& net, int64_t tokens) {
+  if (net.compute.device.is_cpu()) return 1;
+  return static_cast<size_t>(std::max<int64_t>(1, PackedTokens(net) / tokens));
+}
 
 // All of them on one batch.
 struct Comparison {
   Batch batch;
-  AttentionContext context;
+  AttentionContext context;                 // packed
   Place place;                              // of the streams
-  ResidualStream hidden;                    // with nothing replaced but `others`
+  ResidualStream hidden;                    // (M, D) with nothing replaced but `others`
   std::optional<ResidualStream> reference;  // the dense model, where there are others
-  std::vector<Variant> variants;            // of the sub-layers so far
+  std::vector<Group> groups;                // of the sub-layers so far
 
   // Through sub-layer `i`. tried: its replacements; other: what it is besides, or empty.
   void Advance(const Network& net, size_t i, const SubLayer& sub,
@@ -42,9 +68,9 @@ struct Comparison {
       return AddBranch(net, sub, before,
                        other.empty() ? Project(sub, inputs) : ProjectBy(other[0], inputs));
     };
-    for (Variant& variant : variants) {
-      const at::Tensor before = variant.hidden.Get();
-      variant.hidden.Set(after(before, UnitInputs(net, sub, before, context)));
+    for (Group& group : groups) {
+      const at::Tensor before = group.hidden.Get();
+      group.hidden.Set(after(before, UnitInputs(net, sub, before, group.context)));
     }
     const at::Tensor before = hidden.Get();
     const at::Tensor inputs = UnitInputs(net, sub, before, context);
@@ -52,7 +78,7 @@ struct Comparison {
       const std::optional<SubLayer>& whole = tried[k].whole;
       const at::Tensor branch = whole ? Project(*whole, UnitInputs(net, *whole, before, context))
                                       : ProjectBy(tried[k], inputs);
-      variants.push_back({i, k, ResidualStream(AddBranch(net, sub, before, branch), place)});
+      Join({i, k}, AddBranch(net, sub, before, branch), net);
     }
     hidden.Set(after(before, inputs));
     if (!reference) return;
@@ -60,12 +86,31 @@ struct Comparison {
     reference->Set(AddBranch(net, sub, dense, Project(sub, UnitInputs(net, sub, dense, context))));
   }
 
+  // The last group takes the variant, whose rows are (M, D), or a new one does.
+  void Join(const Variant& variant, const at::Tensor& rows, const Network& net) {
+    if (groups.empty() || groups.back().variants.size() >= AtOnce(net, rows.size(0))) {
+      groups.push_back({{variant}, context, ResidualStream(rows, place)});
+      return;
+    }
+    Group& last = groups.back();
+    last.variants.push_back(variant);
+    last.context =
+        MakePackedContext(net, Repeated(batch, static_cast<int64_t>(last.variants.size())));
+    last.hidden = ResidualStream(at::cat({last.hidden.Get(), rows}), place);
+  }
+
   void AddDivergences(const Network& net, std::vector<std::vector<Divergence>>* sums) const {
+    const auto at_end = [&](const at::Tensor& rows) { return Unpacked(context.texts, rows); };
     const Reference expected =
-        ReadReference(net, reference ? reference->Get() : hidden.Get(), batch);
-    for (const Variant& variant : variants) {
-      (*sums)[variant.sub_layer][variant.number].Add(
-          DivergenceFrom(expected, net, variant.hidden.Get(), batch));
+        ReadReference(net, at_end(reference ? reference->Get() : hidden.Get()), batch);
+    for (const Group& group : groups) {
+      const std::vector<at::Tensor> rows =
+          group.hidden.Get().chunk(static_cast<int64_t>(group.variants.size()));
+      for (size_t k = 0; k < rows.size(); ++k) {
+        const Variant& variant = group.variants[k];
+        (*sums)[variant.sub_layer][variant.number].Add(
+            DivergenceFrom(expected, net, at_end(rows[k]), batch));
+      }
     }
   }
 };
@@ -76,13 +121,13 @@ std::vector<Comparison> StartComparisons(const Network& net, const std::vector<B
   int64_t streams = has_others ? 2 : 1, tokens = 0;
   for (const auto& of_sub_layer : replacements)
     streams += static_cast<int64_t>(of_sub_layer.size());
-  for (const Batch& batch : batches) tokens += batch.ids.numel();
+  for (const Batch& batch : batches) tokens += batch.real.numel();
   const Place place = PlaceFor(net.compute, streams * tokens * net.spec.width * 4);
   std::vector<Comparison> comparisons;
   for (const Batch& batch : batches) {
-    const at::Tensor hidden = Embed(net, batch);
-    comparisons.push_back(
-        {batch, MakeContext(net, batch), place, ResidualStream(hidden, place), {}, {}});
+    const AttentionContext context = MakePackedContext(net, batch);
+    const at::Tensor hidden = Begin(net, batch, context).exact;
+    comparisons.push_back({batch, context, place, ResidualStream(hidden, place), {}, {}});
     if (has_others) comparisons.back().reference.emplace(hidden, place);
   }
   return comparisons;

@@ -11,8 +11,7 @@ namespace coppice {
 namespace {
 
 struct Stream {
-  Batch batch;
-  AttentionContext context;
+  AttentionContext context;  // packed
   ResidualStream hidden;
 };
 
@@ -41,10 +40,10 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
   const Place place = PlaceFor(net.compute, samples.tokens() * net.spec.width * 4);
   std::vector<Stream> streams;
   const int64_t batch_tokens = UsualBatchTokens(net.compute.device);
-  for (Batch& batch : MakeBatches(samples, net.spec, batch_tokens, net.compute.device)) {
-    ResidualStream hidden(Embed(net, batch), place);
-    AttentionContext context = MakeContext(net, batch);
-    streams.push_back({std::move(batch), std::move(context), std::move(hidden)});
+  for (const Batch& batch : MakeBatches(samples, net.spec, batch_tokens, net.compute.device)) {
+    AttentionContext context = MakePackedContext(net, batch);
+    ResidualStream hidden(Begin(net, batch, context).exact, place);  // (M, D)
+    streams.push_back({std::move(context), std::move(hidden)});
   }
   Progress progress(console, "statistics", static_cast<int64_t>(net.sub_layers.size()));
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
@@ -55,7 +54,7 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
     for (Stream& s : streams) {
       const at::Tensor hidden = s.hidden.Get();
       const at::Tensor inputs = UnitInputs(net, *sub, hidden, s.context);
-      Add(RealRows(s.batch, inputs), kind, &statistics, &gram);
+      Add(inputs, kind, &statistics, &gram);
       s.hidden.Set(AddBranch(net, *sub, hidden, Project(*sub, inputs)));
     }
     sub.reset();

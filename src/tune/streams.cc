@@ -18,8 +18,8 @@ struct SplitSums {
 void Start(const Network& teacher, const Samples& samples, int64_t batch_tokens, bool held_out,
            Place place, std::vector<Streams>* streams) {
   for (Batch& batch : MakeBatches(samples, teacher.spec, batch_tokens, teacher.compute.device)) {
-    const at::Tensor hidden = Embed(teacher, batch);
-    AttentionContext context = MakeContext(teacher, batch);
+    AttentionContext context = MakePackedContext(teacher, batch);
+    const at::Tensor hidden = Begin(teacher, batch, context).exact;
     streams->push_back({std::move(batch),
                         std::move(context),
                         ResidualStream(hidden, place),
@@ -36,13 +36,18 @@ at::Tensor Branch(const Network& net, const SubLayer& sub, const at::Tensor& hid
   return Project(sub, UnitInputs(net, sub, hidden, context));
 }
 
-Place PlaceOfTargets(const Network& student, const std::vector<Streams>& streams) {
-  int64_t tokens = 0;
-  for (const Streams& s : streams) tokens += s.batch.ids.numel();
-  return PlaceFor(student.compute, tokens * student.spec.width * 4);
+// Of rows (M, n) the first token's of each text: (B, n).
+at::Tensor FirstOfEach(const TextRows& texts, const at::Tensor& x) {
+  return Unpacked(texts, x).select(1, 0);
 }
 
 }  // namespace
+
+int64_t TokensOf(const std::vector<Streams>& streams) {
+  int64_t tokens = 0;
+  for (const Streams& s : streams) tokens += s.batch.real.numel();
+  return tokens;
+}
 
 std::vector<Streams> StartStreams(const Network& teacher, const FitSamples& samples,
                                   int64_t batch_tokens) {
@@ -65,7 +70,7 @@ SplitMoments FitMoments(const Network& teacher, const Network& student, size_t i
   const Fetched unpruned = fit_unpruned ? Fetch(*rules.unpruned, index) : Fetched();
   SplitSums sums;
   MomentSum rival;
-  const Place targets = PlaceOfTargets(student, *streams);
+  const Place targets = PlaceFor(student.compute, TokensOf(*streams) * student.spec.width * 4);
   for (Streams& s : *streams) {
     const at::Tensor of_teacher = s.teacher.Get();
     const at::Tensor of_student = s.student.Get();
@@ -79,7 +84,7 @@ SplitMoments FitMoments(const Network& teacher, const Network& student, size_t i
         given;
     if (target == Target::kDrift) residual = residual + (of_teacher - of_student);
     const auto rows = [&](const at::Tensor& x) {
-      return rules.first_only ? x.select(1, 0) : RealRows(s.batch, x);
+      return rules.first_only ? FirstOfEach(s.context.texts, x) : x;
     };
     if (rules.keep_target) s.target.emplace(residual + given, targets);
     const at::Tensor x = rows(inputs);
@@ -106,7 +111,7 @@ SplitMoments RefitMoments(const Network& student, size_t index, bool keep_inputs
   for (Streams& s : *streams) {
     const at::Tensor inputs = UnitInputs(student, *sub, s.student.Get(), s.context);
     const at::Tensor residual = s.target->Get() - Project(*sub, inputs);
-    sums.Of(s).Add(RealRows(s.batch, inputs), RealRows(s.batch, residual));
+    sums.Of(s).Add(inputs, residual);
     if (keep_inputs) s.inputs = inputs;
   }
   return sums.Take();
@@ -117,9 +122,9 @@ SplitMoments InputMoments(const Network& teacher, const Network& student, size_t
   SplitSums sums;
   for (const Streams& s : streams) {
     const at::Tensor of_teacher =
-        RealRows(s.batch, ReadByBranch(teacher, teacher.sub_layers[index], s.teacher.Get()));
+        ReadByBranch(teacher, teacher.sub_layers[index], s.teacher.Get());
     const at::Tensor of_student =
-        RealRows(s.batch, ReadByBranch(student, student.sub_layers[index], s.student.Get()));
+        ReadByBranch(student, student.sub_layers[index], s.student.Get());
     // What matrices read is rounded to the compute dtype.
     sums.Of(s).Add(of_student.to(student.compute.dtype), of_teacher - of_student);
   }
@@ -145,8 +150,11 @@ Divergence HeldOutDivergence(const Network& teacher, const Network& student,
   Divergence sum;
   for (const Streams& s : streams) {
     if (!s.held_out) continue;
-    const Reference reference = ReadReference(teacher, s.teacher.Get(), s.batch);
-    sum.Add(DivergenceFrom(reference, student, s.student.Get(), s.batch));
+    const auto at_end = [&](const ResidualStream& stream) {
+      return Unpacked(s.context.texts, stream.Get());
+    };
+    const Reference reference = ReadReference(teacher, at_end(s.teacher), s.batch);
+    sum.Add(DivergenceFrom(reference, student, at_end(s.student), s.batch));
   }
   return sum;
 }

@@ -29,16 +29,19 @@ struct FitSamples {
   const Samples& held_out;
 };
 
-// A batch and where the two streams stand in it.
+// A batch and where the two streams stand in it, its M real tokens in rows, packed.
 struct Streams {
   Batch batch;
   AttentionContext context;
-  ResidualStream teacher, student;
+  ResidualStream teacher, student;  // (M, D)
   bool held_out = false;
-  at::Tensor inputs;  // (B, T, I) the student's unit inputs of the present sub-layer, or undefined
-  // (B, T, D) what the student's sub-layer is to give, where FitRules::keep_target wants it kept.
+  at::Tensor inputs;  // (M, I) the student's unit inputs of the present sub-layer, or undefined
+  // (M, D) what the student's sub-layer is to give, where FitRules::keep_target wants it kept.
   std::optional<ResidualStream> target = {};
 };
+
+// M of all.
+int64_t TokensOf(const std::vector<Streams>& streams);
 
 // Both streams after the embedding, where there is room for them (calibrate/residual_stream.h).
 std::vector<Streams> StartStreams(const Network& teacher, const FitSamples& samples,
