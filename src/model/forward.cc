@@ -87,6 +87,13 @@ at::Tensor Channels(const Network& net, const std::vector<at::Tensor>& pre_activ
   return pre_activations.size() == 1 ? active : active * pre_activations[1];
 }
 
+std::vector<at::Tensor> ChannelSlopes(const Network& net,
+                                      const std::vector<at::Tensor>& pre_activations) {
+  const at::Tensor slope = Slope(pre_activations[0], net.spec.activation);
+  if (pre_activations.size() == 1) return {slope};
+  return {slope * pre_activations[1], Activate(pre_activations[0], net.spec.activation)};
+}
+
 at::Tensor Project(const SubLayer& sub, const at::Tensor& inputs) {
   return ApplyInFloat(sub.out, inputs);
 }
@@ -129,7 +136,7 @@ at::Tensor ApplyHead(const Network& net, const at::Tensor& hidden, const Batch& 
 
 at::Tensor RunSubLayers(const Network& net, const Batch& batch, const UnitObserver& observer) {
   const AttentionContext context =
-      observer ? MakeContext(net, batch) : MakePackedContext(net, batch);
+      observer ? MakeContext(net, batch) : MakeFasterContext(net, batch);
   Hidden hidden = Begin(net, batch, context);
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
     const Fetched sub = Fetch(net, i);
@@ -138,7 +145,7 @@ at::Tensor RunSubLayers(const Network& net, const Batch& batch, const UnitObserv
     if (observer) inputs = observer(i, inputs);
     hidden = ProjectAndAdd(net, *sub, hidden, inputs);
   }
-  return context.texts.packed ? Unpacked(batch, hidden.exact) : hidden.exact;
+  return context.texts.packed ? Unpacked(context.texts, hidden.exact) : hidden.exact;
 }
 
 at::Tensor Forward(const Network& net, const Batch& batch, const UnitObserver& observer) {

@@ -46,6 +46,10 @@ std::vector<at::Tensor> PreActivations(const SubLayer& sub, const at::Tensor& in
 // X of them: (..., C).
 at::Tensor Channels(const Network& net, const std::vector<at::Tensor>& pre_activations);
 
+// What a pre-activation more adds to them, dX / dz of each: (..., C).
+std::vector<at::Tensor> ChannelSlopes(const Network& net,
+                                      const std::vector<at::Tensor>& pre_activations);
+
 // The branch's output X W' + b: (B, T, D) float32.
 at::Tensor Project(const SubLayer& sub, const at::Tensor& inputs);
 

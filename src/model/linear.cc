@@ -82,4 +82,23 @@ at::Tensor Activate(const at::Tensor& x, Activation activation) {
   return x;
 }
 
+at::Tensor Slope(const at::Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::kGelu:
+      return at::gelu_backward(at::ones_like(x), x);
+    case Activation::kGeluTanh:
+      return at::gelu_backward(at::ones_like(x), x, "tanh");
+    case Activation::kRelu:
+      return x.gt(0).to(x.scalar_type());
+    case Activation::kTanh:
+      return 1 - at::tanh(x).square();
+    case Activation::kSilu:
+      return at::silu_backward(at::ones_like(x), x);
+    case Activation::kIdentity:
+      return at::ones_like(x);
+  }
+  Check(false, "unknown activation");
+  return x;
+}
+
 }  // namespace coppice

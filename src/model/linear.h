@@ -24,4 +24,7 @@ std::vector<at::Tensor> ApplyAll(const std::vector<Linear>& layers, const at::Te
 
 at::Tensor Activate(const at::Tensor& x, Activation activation);
 
+// Its derivative at x.
+at::Tensor Slope(const at::Tensor& x, Activation activation);
+
 }  // namespace coppice

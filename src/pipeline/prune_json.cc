@@ -49,6 +49,7 @@ Json SubLayersJson(const PruneReport& report) {
       if (record.held_out) entry["held_out"] = *record.held_out;
       if (record.inner) entry["inner"] = *record.inner;
       if (record.aligned) entry["aligned"] = *record.aligned;
+      if (record.aligned_damping) entry["aligned_damping"] = *record.aligned_damping;
       if (!record.note.empty()) entry["note"] = record.note;
     }
     list.push_back(std::move(entry));

@@ -1,8 +1,6 @@
 #include "tune/gauss_newton.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
-#include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
 
@@ -15,10 +13,12 @@ namespace coppice {
 namespace {
 
 constexpr double kRidge = 1e-2;     // of both factors, times their mean diagonals
+constexpr int64_t kBiasColumns = 8;
 constexpr size_t kSlopesEvery = 4;  // batches of which one is asked for the slopes' moments
 
-// Of one batch's real tokens at the sub-layer, in the metric of the norm. P = C, or 2 C where
-// channels are gated; I = D, and a column for the bias where there is one.
+// Of one batch's tokens at the sub-layer, in the metric of the norm. P = C, or 2 C where channels
+// are gated; I = D, and where there is a bias eight columns more: its own, and zeros, with which
+// rows begin where a GPU's kernels want to read.
 struct Rows {
   at::Tensor read;      // (M, I) what the matrices read, compute dtype
   at::Tensor residual;  // (M, D) float32 R
@@ -41,17 +41,19 @@ struct Inner {
 
   Rows RowsOf(const Streams& s) const {
     const at::Tensor hidden = s.student.Get(), target = s.target->Get();
-    const at::Tensor read = RealRows(s.batch, ReadByBranch(net, sub, hidden)).to(net.compute.dtype);
-    const at::Tensor weight = WeightOf(RealRows(s.batch, hidden + target));
-    at::AutoGradMode with_gradients(true);
-    std::vector<at::Tensor> pre = PreActivations(sub, read);
-    for (at::Tensor& z : pre) z = z.detach().requires_grad_();
-    const at::Tensor inputs = Channels(net, pre);  // (M, C)
+    const at::Tensor read = ReadByBranch(net, sub, hidden).to(net.compute.dtype);
+    const at::Tensor weight = WeightOf(hidden + target);
+    const std::vector<at::Tensor> pre = PreActivations(sub, read);
+    const std::vector<at::Tensor> slopes = ChannelSlopes(net, pre);
     Rows rows;
-    rows.slopes = at::cat(torch::autograd::grad({inputs}, pre, {at::ones_like(inputs)}), 1);
-    rows.residual = InMetric((RealRows(s.batch, target) - Project(sub, inputs.detach())) * weight);
+    rows.slopes = slopes.size() == 1 ? slopes[0] : at::cat(slopes, 1);
+    rows.residual = InMetric((target - Project(sub, Channels(net, pre))) * weight);
     rows.read = (read * weight).to(net.compute.dtype);
-    if (has_bias) rows.read = at::cat({rows.read, weight.to(net.compute.dtype)}, 1);
+    if (!has_bias) return rows;
+    const at::Tensor one = weight.to(net.compute.dtype);
+    rows.read = at::cat({rows.read, one, at::zeros({1, kBiasColumns - 1}, one.options())
+                                             .expand({one.size(0), -1})},
+                        1);
     return rows;
   }
 
@@ -65,9 +67,24 @@ struct Inner {
 
 void AddTo(at::Tensor* sum, const at::Tensor& more) { *sum = sum->defined() ? *sum + more : more; }
 
+// left'right of batches, float32. On a GPU in one product each, where ProductSum makes many: a
+// direction with these ridges is worth no more.
+struct BatchProducts {
+  ProductSum exact;  // on the CPU
+  at::Tensor sum;    // on a GPU
+
+  void Add(const at::Tensor& left, const at::Tensor& right) {
+    if (left.is_cpu()) return exact.Add(left, right);
+    AddTo(&sum, left.scalar_type() == at::kFloat ? at::mm(left.t(), right)
+                                                 : at::mm(left.t(), right, at::kFloat));
+  }
+
+  at::Tensor Take() { return sum.defined() ? sum : exact.Take().to(at::kFloat); }
+};
+
 // Of x and A, over the fitted tokens.
 struct AskedSum {
-  ProductSum gram, cross;  // (I, I), (I, P)
+  BatchProducts gram, cross;  // (I, I), (I, P)
 
   void Add(const Inner& inner, const Rows& rows) {
     gram.Add(rows.read, rows.read);
@@ -101,12 +118,13 @@ at::Tensor OutputFactor(const SlopeSum& slopes, const at::Tensor& weight) {
   at::Tensor factor =
       at::mm(weight, weight.t()).repeat({slopes.parts, slopes.parts}) * at::outer(mean, mean);
   const at::Tensor energy = weight.square().sum(1).repeat({slopes.parts});  // (P)
-  const at::Tensor numbers = at::arange(mean.size(0), mean.options().dtype(at::kLong));
   for (int64_t part = 0; part < slopes.parts; ++part) {
-    const at::Tensor with = at::roll(numbers, -part * channels);
+    const int64_t shift = part * channels, rest = mean.size(0) - shift;
     const at::Tensor covariance =
-        (slopes.products[part] / count).to(at::kFloat) - mean * mean.index_select(0, with);
-    factor.index_put_({numbers, with}, energy * covariance, /*accumulate=*/true);
+        (slopes.products[part] / count).to(at::kFloat) - mean * at::roll(mean, -shift);
+    const at::Tensor noise = energy * covariance;  // (P) in row i and column i + shift, modulo P
+    factor.diagonal(shift).add_(noise.narrow(0, 0, rest));
+    if (shift > 0) factor.diagonal(-rest).add_(noise.narrow(0, rest, shift));
   }
   return factor;
 }
@@ -115,10 +133,10 @@ at::Tensor OutputFactor(const SlopeSum& slopes, const at::Tensor& weight) {
 // length is measured needs no more digits, and with these ridges loses few.
 at::Tensor Solve(AskedSum* asked, const at::Tensor& factor) {
   double of_read = kRidge, of_factor = kRidge;
-  const at::Tensor read_root = DampedFactor(asked->gram.Take().to(at::kFloat), &of_read);
+  const at::Tensor read_root = DampedFactor(asked->gram.Take(), &of_read);
   const at::Tensor root = DampedFactor(factor, &of_factor);
   if (!read_root.defined() || !root.defined()) return {};
-  const at::Tensor by_read = at::cholesky_solve(asked->cross.Take().to(at::kFloat), read_root);
+  const at::Tensor by_read = at::cholesky_solve(asked->cross.Take(), read_root);
   return at::cholesky_solve(by_read.t(), root).t();
 }
 
@@ -157,7 +175,7 @@ std::map<std::string, at::Tensor> Moved(const Model& model, const SubLayerSpec& 
 }  // namespace
 
 GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
-                                    const std::vector<Streams>& streams) {
+                                    const std::vector<Streams>& streams, size_t every) {
   const Network& net = student.net();
   const SubLayerSpec& spec = student.spec(index);
   const Fetched sub = Fetch(net, index);
@@ -167,12 +185,12 @@ GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
   AskedSum asked;
   SlopeSum slopes;
   slopes.parts = sub->gated ? 2 : 1;
-  size_t batches = 0;
+  size_t batches = 0, fitted = 0;
   for (const Streams& s : streams) {
-    if (s.held_out) continue;
+    if (s.held_out || batches++ % every != 0) continue;
     const Rows rows = inner.RowsOf(s);
     asked.Add(inner, rows);
-    if (batches++ % kSlopesEvery == 0) slopes.Add(rows.slopes);
+    if (fitted++ % kSlopesEvery == 0) slopes.Add(rows.slopes);
   }
   at::Tensor weight = student.OutputWeight(index).to(at::kFloat);  // (C, D)
   if (inner.gain.defined()) weight = weight * inner.gain;

@@ -43,7 +43,8 @@ struct Repairing {
 
 int64_t BatchTokens(const Network& teacher, const TuneOptions& options) {
   if (options.batch_tokens > 0) return options.batch_tokens;
-  return UsualBatchTokens(teacher.compute.device);
+  const int64_t usual = UsualBatchTokens(teacher.compute.device);
+  return teacher.compute.device.is_cpu() ? usual : std::max(usual, PackedTokens(teacher));
 }
 
 RepairResult NoChange(const Moments& moments) {
@@ -135,6 +136,7 @@ void Align(size_t index, Repairing* repairing, TuneRecord* record) {
                                      ? SolveByHeldOut(moments, kRidge, fit_bias)
                                      : SolveLeastSquares(moments.fitted, kRidge, fit_bias);
   record->aligned = moments.held_out.tokens > 0 ? alignment.held_out : alignment.explained;
+  record->aligned_damping = alignment.damping;
   repairing->student.Put(index, FoldAlignment(student.model(), spec, alignment));
 }
 
@@ -180,6 +182,15 @@ RepairResult SolveAgain(const SplitMoments& moments, double ridge, bool fit_bias
   return result.held_out > 0 ? result : NoChange(moments.fitted);
 }
 
+// Whether a step of an eighth of the batches, where they are many, promises so much that one of all
+// may be worthwhile: .002 of it stood for .015 and more of all (bench/HISTORY.md).
+bool LooksWorthwhile(const Student& student, size_t index, const std::vector<Streams>& streams) {
+  constexpr size_t kEvery = 8, kMany = 4 * kEvery;
+  constexpr double kPromising = 0.002;
+  if (streams.size() < kMany) return true;
+  return MakeGaussNewtonStep(student, index, streams, kEvery).explained >= kPromising;
+}
+
 // Steps and refits after the first fit, which has been put, for as long as they promise something.
 void TakeInnerSteps(size_t index, bool keep_inputs, double left, Repairing* repairing,
                     TuneRecord* record) {
@@ -187,6 +198,7 @@ void TakeInnerSteps(size_t index, bool keep_inputs, double left, Repairing* repa
   const bool fit_bias = student.net().sub_layers[index].out.bias.defined();
   const double first = left;
   for (int64_t step = 0; step < repairing->options.inner_steps; ++step) {
+    if (!LooksWorthwhile(student, index, repairing->streams)) break;
     const GaussNewtonStep inner = MakeGaussNewtonStep(student, index, repairing->streams);
     if (inner.tensors.empty() || inner.explained < kWorthwhile) break;
     student.Put(index, inner.tensors);
@@ -210,9 +222,7 @@ void RepairOne(size_t index, Repairing* repairing) {
   record.output = spec.output;
   record.target = options.target;
   if (options.align) Align(index, repairing, &record);
-  int64_t tokens = 0;
-  for (const Streams& s : repairing->streams) tokens += s.batch.ids.numel();
-  const int64_t input_bytes = tokens * spec.units * spec.width *
+  const int64_t input_bytes = TokensOf(repairing->streams) * spec.units * spec.width *
                               static_cast<int64_t>(c10::elementSize(student.compute.dtype));
   const bool keep_inputs = input_bytes <= KeptInputBytes(student.compute);
   const bool inner = TakesInnerSteps(index, spec, *repairing);

@@ -64,6 +64,7 @@ struct TuneRecord {
   std::optional<double> inner;     // share of what the first fit left on them that inner steps,
                                    // with their refits, took away
   std::optional<double> aligned;   // share of z_T - z_S that the alignment takes away there
+  std::optional<double> aligned_damping;  // the alignment's
   std::string note;                // why it is not the repair that was asked for; empty if it is
 };
 
