@@ -57,8 +57,8 @@ Samples TakeEvery(int64_t every, Samples* samples);
 // rate, few enough that texts of a batch have nearly one length and activations stay in the caches.
 int64_t UsualBatchTokens(at::Device device);
 
-// The same on a GPU where rows are packed, so that padding costs nothing: as many as its unit inputs
-// have room for.
+// The same on a GPU where rows are packed, so that padding costs nothing: as many as its unit
+// inputs have room for.
 int64_t PackedTokens(const Network& net);
 
 // Batches of at most `max_tokens` padded tokens (one sample at least), shortest samples first, on

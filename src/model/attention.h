@@ -37,8 +37,8 @@ AttentionContext MakeContext(const Network& net, const Batch& batch, int64_t fir
 // no kernel that reads them as they are.
 AttentionContext MakePackedContext(const Network& net, const Batch& batch);
 
-// Packed where it has that kernel in all sub-layers (model/short_attention.h), padded elsewhere: the
-// faster of the two where rows alone do not matter.
+// Packed where it has that kernel in all sub-layers (model/short_attention.h), padded elsewhere:
+// the faster of the two where rows alone do not matter.
 AttentionContext MakeFasterContext(const Network& net, const Batch& batch);
 
 // Whether Attend() gives the gradient by a mask on the sub-layer's units.

@@ -132,6 +132,58 @@ TEST(TinyModel, StepsGiveTheGoldenHiddenStates) {
   }
 }
 
+// Rows of real tokens alone go through sub-layers as padded ones do.
+TEST(TinyModel, PackedRowsGiveWhatPaddedOnesGive) {
+  at::NoGradGuard no_gradients;
+  for (const std::string& name : TinyNames()) {
+    SCOPED_TRACE(name);
+    const Tiny tiny(name);
+    const Batch batch = GoldenBatch(tiny.cases, tiny.net.spec.pad_id);
+    ASSERT_TRUE(batch.padded);
+    const AttentionContext context = MakePackedContext(tiny.net, batch);
+    at::Tensor rows = Begin(tiny.net, batch, context).exact;
+    EXPECT_EQ(rows.size(0), batch.real.numel());
+    for (const SubLayer& sub : tiny.net.sub_layers) {
+      const at::Tensor inputs = UnitInputs(tiny.net, sub, rows, context);
+      EXPECT_EQ(inputs.size(1), sub.units * sub.width);
+      rows = AddBranch(tiny.net, sub, rows, Project(sub, inputs));
+    }
+    const at::Tensor padded = RunSubLayers(tiny.net, batch);
+    EXPECT_LT(MaxDifference(rows, RealRows(batch, padded)), 3e-6);
+    const at::Tensor unpacked = Unpacked(context.texts, rows);
+    EXPECT_TRUE(unpacked.sizes().equals(padded.sizes()));
+    EXPECT_TRUE(Packed(context.texts, unpacked).equal(rows));
+    EXPECT_EQ(unpacked.index({batch.mask.logical_not()}).abs().sum().item<double>(), 0);
+  }
+}
+
+// Against differences of X. ReLU's step at 0 is left out.
+TEST(TinyModel, SlopesAreTheChannelsDerivatives) {
+  at::NoGradGuard no_gradients;
+  const at::Tensor points = at::linspace(-3, 3, 13, at::kDouble) + 0.1;
+  Network net;
+  for (const Activation activation :
+       {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu, Activation::kTanh,
+        Activation::kSilu, Activation::kIdentity}) {
+    SCOPED_TRACE(static_cast<int>(activation));
+    net.spec.activation = activation;
+    for (const bool gated : {false, true}) {
+      std::vector<at::Tensor> z = {points};
+      if (gated) z.push_back(points.flip(0) * 2);
+      const std::vector<at::Tensor> slopes = ChannelSlopes(net, z);
+      ASSERT_EQ(slopes.size(), z.size());
+      for (size_t part = 0; part < z.size(); ++part) {
+        constexpr double kStep = 1e-5;
+        std::vector<at::Tensor> more = z, less = z;
+        more[part] = z[part] + kStep;
+        less[part] = z[part] - kStep;
+        const at::Tensor difference = (Channels(net, more) - Channels(net, less)) / (2 * kStep);
+        EXPECT_LT(MaxDifference(slopes[part], difference), 1e-8);
+      }
+    }
+  }
+}
+
 TEST(TinyModel, Bfloat16IsNearTheGolden) {
   for (const std::string& name : TinyNames()) {
     SCOPED_TRACE(name);

@@ -53,6 +53,7 @@ inline Batch GoldenBatch(const std::vector<nlohmann::json>& cases, int64_t pad_i
     batch.padded = batch.padded || ids.size() < length;
     batch.samples.push_back(row);
   }
+  batch.real = batch.mask.flatten().nonzero().squeeze(1);
   return batch;
 }
 

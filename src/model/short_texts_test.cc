@@ -243,7 +243,7 @@ TEST(CudaShortTexts, PackedEmbeddingsAreThoseOfThePadded) {
   }
 }
 
-// What goes through sub-layers one by one, as statistics and repairs do, has rows of padding.
+// Rows of padding, as where units are observed.
 TEST(CudaShortTexts, PackedRowsGiveWhatPaddedOnesGive) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
   at::NoGradGuard no_gradients;

@@ -19,8 +19,8 @@ namespace coppice {
 struct TextRows {
   int64_t texts = 0, longest = 0;  // B, T
   bool packed = false;
-  at::Tensor starts;   // (B) int64 row of each one's first token; undefined: every T rows
-  at::Tensor lengths;  // (B) int64 its tokens; undefined: all T
+  at::Tensor starts;     // (B) int64 row of each one's first token; undefined: every T rows
+  at::Tensor lengths;    // (B) int64 its tokens; undefined: all T
   at::Tensor real = {};  // packed: (M) int64 where they stand among B * T; undefined: everywhere
 
   cuda::Texts ForKernels() const;

@@ -11,6 +11,7 @@
 #include "pipeline/pipeline_testing.h"
 #include "pipeline/prune.h"
 #include "score/mask_gradients.h"
+#include "score/replacement.h"
 
 namespace coppice {
 namespace {
@@ -66,8 +67,10 @@ TEST_F(CudaTest, KeepsTheSameUnitsAndWritesTheSameWeights) {
       EXPECT_EQ(on_cpu.plan, on_cuda.plan);
       // Both choose the same ridges, of 3e-4 times the mean diagonal at the least: that makes a few
       // thousandths of the weights of float32's 1e-6 in the moments.
-      for (size_t i = 0; i < on_cpu.repairs.size(); ++i)
+      for (size_t i = 0; i < on_cpu.repairs.size(); ++i) {
         EXPECT_EQ(on_cpu.repairs[i].damping, on_cuda.repairs[i].damping);
+        EXPECT_EQ(on_cpu.repairs[i].aligned_damping, on_cuda.repairs[i].aligned_damping);
+      }
       const Model a = LoadModel(folder_.path() / "cpu"), b = LoadModel(folder_.path() / "cuda");
       for (const auto& [name, tensor] : a.tensors) {
         const double scale = tensor.numel() == 0 ? 0 : tensor.abs().max().item<double>();
@@ -75,6 +78,39 @@ TEST_F(CudaTest, KeepsTheSameUnitsAndWritesTheSameWeights) {
                   (method == "obs" ? 5e-3 : 1e-3) * scale)
             << name;
       }
+    }
+  }
+}
+
+// A device measures several levels in one batch, the processor one after the other.
+TEST_F(CudaTest, MeasuresTheSameLevels) {
+  std::vector<std::filesystem::path> folders = {TinyFolder("bert-classification"),
+                                                TinyFolder("mpnet-question-answering")};
+  folders.push_back(TinyDecoderPath(TinyDecoderNames()[0]));
+  for (const std::filesystem::path& folder : folders) {
+    SCOPED_TRACE(folder.string());
+    const Model model = LoadModel(folder);
+    const Samples samples = RandomSamples(model.spec, 20, 7);
+    const auto measure = [&](at::Device device) {
+      const Network net = Bind(model, {device, at::kFloat});
+      std::vector<std::vector<Replacement>> tried;
+      for (const SubLayer& sub : net.sub_layers) {
+        const int64_t inputs = sub.units * sub.width, half = inputs / 2;
+        const auto numbers = at::TensorOptions(at::kLong).device(device);
+        tried.push_back(
+            {Whole(sub),
+             {at::arange(half, numbers), {sub.out.weight.slice(1, 0, half), sub.out.bias}},
+             {at::arange(0, numbers), {sub.out.weight.slice(1, 0, 0), sub.out.bias}}});
+      }
+      return MeasureReplacements(net, samples, tried, {}, kQuiet);
+    };
+    const auto on_cpu = measure(at::kCPU), on_cuda = measure(at::kCUDA);
+    ASSERT_EQ(on_cpu.size(), on_cuda.size());
+    for (size_t i = 0; i < on_cpu.size(); ++i) {
+      ASSERT_EQ(on_cpu[i].size(), on_cuda[i].size());
+      for (size_t k = 0; k < on_cpu[i].size(); ++k)
+        EXPECT_NEAR(on_cuda[i][k], on_cpu[i][k], 1e-6 + 1e-3 * on_cpu[i][k]) << i << " " << k;
+      EXPECT_GT(on_cpu[i].back(), 1e-5);
     }
   }
 }

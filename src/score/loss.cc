@@ -72,8 +72,7 @@ at::Tensor ProbeLosses(Task task, const at::Tensor& output, const Batch& batch, 
   const at::Tensor z = output.detach();
   const int64_t numbers = output.numel() / batch.rows();
   // Not waited for: a GPU is still busy with what the output is made of.
-  const at::Tensor signs =
-      RandomSigns(batch, numbers, seed).to(z.device(), /*non_blocking=*/true);
+  const at::Tensor signs = RandomSigns(batch, numbers, seed).to(z.device(), /*non_blocking=*/true);
   switch (task) {
     case Task::kClassification:
       return (SoftmaxProbe(z, signs) * output).sum(1);

@@ -31,7 +31,7 @@ at::Tensor Fisher(const at::Tensor& logits) {  // (C) -> (C, C)
 TEST(Probe, OfTwoClassesHasNoNoise) {
   Random random(1);
   const at::Tensor logits = RandomTensor({6, 2}, &random) * 4;
-  for (const uint64_t seed : {0, 1}) {
+  for (const uint64_t seed : {uint64_t{0}, uint64_t{1}}) {
     const at::Tensor v = Probe(Task::kClassification, logits, seed).to(at::kDouble);
     for (int64_t i = 0; i < 6; ++i)
       EXPECT_LT(MaxDifference(at::outer(v[i], v[i]), Fisher(logits[i])), 1e-6);

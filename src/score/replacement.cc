@@ -45,8 +45,8 @@ Batch Repeated(const Batch& batch, int64_t times) {
   return repeated;
 }
 
-// How many variants of a batch of so many tokens go through a sub-layer together. A GPU runs several
-// of few tokens in the time of launches; the CPU does not.
+// How many variants of a batch of so many tokens go through a sub-layer together. A GPU runs
+// several of few tokens in the time of launches; the CPU does not.
 size_t AtOnce(const Network& net, int64_t tokens) {
   if (net.compute.device.is_cpu()) return 1;
   return static_cast<size_t>(std::max<int64_t>(1, PackedTokens(net) / tokens));

@@ -41,23 +41,27 @@ constexpr const char* kModels[] = {"bert-classification", "distilbert-regression
                                    "mpnet-question-answering"};
 
 TEST(Curvature, IsThatOfTheUnitInputsHoweverTheyAreBatched) {
-  const Case one("bert-classification");
-  const MaskGradients alone = ComputeMaskGradients(
-      one.net, one.samples, {.labels = LabelSource::kProbe, .batch_tokens = 1, .curvature = true},
-      kQuiet);
-  VisitSubLayers(one.net, one.samples, StatisticsKind::kFull, kQuiet,
-                 [&](size_t i, const UnitStatistics& statistics) {
-                   const Curvature& curvature = one.gradients.curvatures[i];
-                   const double scale = statistics.gram.abs().max().item<double>();
-                   EXPECT_EQ(curvature.tokens, statistics.tokens);
-                   EXPECT_EQ(curvature.positions, 60);
-                   EXPECT_LT(MaxDifference(curvature.gram.Total(), statistics.gram), 1e-4 * scale);
-                   EXPECT_LT(MaxDifference(curvature.input_sum, statistics.sum), 1e-3);
-                   const at::Tensor g = curvature.gradient.Total();
-                   const double size = g.abs().max().item<double>();
-                   EXPECT_GT(size, 0);
-                   EXPECT_LT(MaxDifference(g, alone.curvatures[i].gradient.Total()), 1e-4 * size);
-                 });
+  for (const std::string name : {"bert-classification", "mpnet-question-answering"}) {
+    SCOPED_TRACE(name);
+    const Case one(name);
+    const MaskGradients alone = ComputeMaskGradients(
+        one.net, one.samples, {.labels = LabelSource::kProbe, .batch_tokens = 1, .curvature = true},
+        kQuiet);
+    VisitSubLayers(one.net, one.samples, StatisticsKind::kFull, kQuiet,
+                   [&](size_t i, const UnitStatistics& statistics) {
+                     const Curvature& curvature = one.gradients.curvatures[i];
+                     const double scale = statistics.gram.abs().max().item<double>();
+                     EXPECT_EQ(curvature.tokens, statistics.tokens);
+                     EXPECT_EQ(curvature.positions, 60);
+                     EXPECT_LT(MaxDifference(curvature.gram.Total(), statistics.gram),
+                               1e-4 * scale);
+                     EXPECT_LT(MaxDifference(curvature.input_sum, statistics.sum), 1e-3);
+                     const at::Tensor g = curvature.gradient.Total();
+                     const double size = g.abs().max().item<double>();
+                     EXPECT_GT(size, 0);
+                     EXPECT_LT(MaxDifference(g, alone.curvatures[i].gradient.Total()), 1e-4 * size);
+                   });
+  }
 }
 
 TEST(Replacement, OfNothingChangesNothing) {

@@ -12,7 +12,7 @@
 namespace coppice {
 namespace {
 
-constexpr double kRidge = 1e-2;     // of both factors, times their mean diagonals
+constexpr double kRidge = 1e-2;  // of both factors, times their mean diagonals
 constexpr int64_t kBiasColumns = 8;
 constexpr size_t kSlopesEvery = 4;  // batches of which one is asked for the slopes' moments
 
@@ -51,9 +51,9 @@ struct Inner {
     rows.read = (read * weight).to(net.compute.dtype);
     if (!has_bias) return rows;
     const at::Tensor one = weight.to(net.compute.dtype);
-    rows.read = at::cat({rows.read, one, at::zeros({1, kBiasColumns - 1}, one.options())
-                                             .expand({one.size(0), -1})},
-                        1);
+    rows.read = at::cat(
+        {rows.read, one, at::zeros({1, kBiasColumns - 1}, one.options()).expand({one.size(0), -1})},
+        1);
     return rows;
   }
 
@@ -175,7 +175,7 @@ std::map<std::string, at::Tensor> Moved(const Model& model, const SubLayerSpec& 
 }  // namespace
 
 GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
-                                    const std::vector<Streams>& streams, size_t every) {
+                                    const std::vector<Streams>& streams) {
   const Network& net = student.net();
   const SubLayerSpec& spec = student.spec(index);
   const Fetched sub = Fetch(net, index);
@@ -185,12 +185,12 @@ GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
   AskedSum asked;
   SlopeSum slopes;
   slopes.parts = sub->gated ? 2 : 1;
-  size_t batches = 0, fitted = 0;
+  size_t batches = 0;
   for (const Streams& s : streams) {
-    if (s.held_out || batches++ % every != 0) continue;
+    if (s.held_out) continue;
     const Rows rows = inner.RowsOf(s);
     asked.Add(inner, rows);
-    if (fitted++ % kSlopesEvery == 0) slopes.Add(rows.slopes);
+    if (batches++ % kSlopesEvery == 0) slopes.Add(rows.slopes);
   }
   at::Tensor weight = student.OutputWeight(index).to(at::kFloat);  // (C, D)
   if (inner.gain.defined()) weight = weight * inner.gain;

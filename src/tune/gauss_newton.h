@@ -33,9 +33,8 @@ struct GaussNewtonStep {
 };
 
 // Of the student's sub-layer `index`, channels, whose streams have their targets. Without held-out
-// samples the fitted ones say how long the step is. No tensors where no step helps. every: one of
-// so many batches is fitted.
+// samples the fitted ones say how long the step is. No tensors where no step helps.
 GaussNewtonStep MakeGaussNewtonStep(const Student& student, size_t index,
-                                    const std::vector<Streams>& streams, size_t every = 1);
+                                    const std::vector<Streams>& streams);
 
 }  // namespace coppice

@@ -121,10 +121,8 @@ SplitMoments InputMoments(const Network& teacher, const Network& student, size_t
                           const std::vector<Streams>& streams) {
   SplitSums sums;
   for (const Streams& s : streams) {
-    const at::Tensor of_teacher =
-        ReadByBranch(teacher, teacher.sub_layers[index], s.teacher.Get());
-    const at::Tensor of_student =
-        ReadByBranch(student, student.sub_layers[index], s.student.Get());
+    const at::Tensor of_teacher = ReadByBranch(teacher, teacher.sub_layers[index], s.teacher.Get());
+    const at::Tensor of_student = ReadByBranch(student, student.sub_layers[index], s.student.Get());
     // What matrices read is rounded to the compute dtype.
     sums.Of(s).Add(of_student.to(student.compute.dtype), of_teacher - of_student);
   }

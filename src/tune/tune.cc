@@ -182,15 +182,6 @@ RepairResult SolveAgain(const SplitMoments& moments, double ridge, bool fit_bias
   return result.held_out > 0 ? result : NoChange(moments.fitted);
 }
 
-// Whether a step of an eighth of the batches, where they are many, promises so much that one of all
-// may be worthwhile: .002 of it stood for .015 and more of all (bench/HISTORY.md).
-bool LooksWorthwhile(const Student& student, size_t index, const std::vector<Streams>& streams) {
-  constexpr size_t kEvery = 8, kMany = 4 * kEvery;
-  constexpr double kPromising = 0.002;
-  if (streams.size() < kMany) return true;
-  return MakeGaussNewtonStep(student, index, streams, kEvery).explained >= kPromising;
-}
-
 // Steps and refits after the first fit, which has been put, for as long as they promise something.
 void TakeInnerSteps(size_t index, bool keep_inputs, double left, Repairing* repairing,
                     TuneRecord* record) {
@@ -198,7 +189,6 @@ void TakeInnerSteps(size_t index, bool keep_inputs, double left, Repairing* repa
   const bool fit_bias = student.net().sub_layers[index].out.bias.defined();
   const double first = left;
   for (int64_t step = 0; step < repairing->options.inner_steps; ++step) {
-    if (!LooksWorthwhile(student, index, repairing->streams)) break;
     const GaussNewtonStep inner = MakeGaussNewtonStep(student, index, repairing->streams);
     if (inner.tensors.empty() || inner.explained < kWorthwhile) break;
     student.Put(index, inner.tensors);

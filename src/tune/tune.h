@@ -65,7 +65,7 @@ struct TuneRecord {
                                    // with their refits, took away
   std::optional<double> aligned;   // share of z_T - z_S that the alignment takes away there
   std::optional<double> aligned_damping;  // the alignment's
-  std::string note;                // why it is not the repair that was asked for; empty if it is
+  std::string note;  // why it is not the repair that was asked for; empty if it is
 };
 
 // New tensors by name, on the networks' device or in a file, each in the dtype that it had (float32
