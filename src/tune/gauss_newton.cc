@@ -33,7 +33,7 @@ struct Inner {
   bool has_bias = false;
 
   // (M, 1) of the stream (M, D) that the sub-layer is to leave, float32. LibTorch's own deviation
-  // takes four times as long on the CPU.
+  // takes a dozen times as long on the CPU.
   static at::Tensor WeightOf(const at::Tensor& stream) {
     const at::Tensor centred = stream - stream.mean(1, /*keepdim=*/true);
     return centred.square_().mean(1, /*keepdim=*/true).sqrt_().clamp_min_(1e-6).reciprocal_();
