@@ -188,9 +188,7 @@ at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const Attention
   const int64_t keys = sub.units * sub.key_width;
   std::vector<at::Tensor> parts =
       ApplyAll(sub.in, hidden, {keys * sub.queries, keys, sub.units * sub.width / sub.queries});
-  if (context.texts.packed) {
-    for (at::Tensor& part : parts) part = Unpacked(context.texts, part);
-  }
+  for (at::Tensor& part : parts) part = Unpacked(context.texts, part);
   const int64_t rows = parts[0].size(0);
   const int64_t tokens = parts[0].size(1);
   const at::Tensor query = RotateFor(
@@ -210,9 +208,8 @@ at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const Attention
   const at::ScalarType bias = hidden.is_cuda() ? hidden.scalar_type() : at::kFloat;
   const at::Tensor mixed = Mix(query, key, value, AttentionBias(sub, context, bias), sub.scale,
                                context.causal);  // (B, G, R, T, F)
-  const at::Tensor inputs =
-      mixed.permute({0, 3, 1, 2, 4}).reshape({rows, tokens, sub.units * sub.width});
-  return context.texts.packed ? Packed(context.texts, inputs) : inputs;
+  return Packed(context.texts,
+                mixed.permute({0, 3, 1, 2, 4}).reshape({rows, tokens, sub.units * sub.width}));
 }
 
 }  // namespace coppice

@@ -145,7 +145,7 @@ at::Tensor RunSubLayers(const Network& net, const Batch& batch, const UnitObserv
     if (observer) inputs = observer(i, inputs);
     hidden = ProjectAndAdd(net, *sub, hidden, inputs);
   }
-  return context.texts.packed ? Unpacked(context.texts, hidden.exact) : hidden.exact;
+  return Unpacked(context.texts, hidden.exact);
 }
 
 at::Tensor Forward(const Network& net, const Batch& batch, const UnitObserver& observer) {

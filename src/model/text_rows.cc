@@ -25,6 +25,7 @@ TextRows PackedRows(const Batch& batch) {
 }
 
 at::Tensor Unpacked(const TextRows& texts, const at::Tensor& rows) {
+  if (!texts.packed) return rows;
   const int64_t width = rows.size(1);
   if (!texts.real.defined()) return rows.reshape({texts.texts, texts.longest, width});
   return at::zeros({texts.texts * texts.longest, width}, rows.options())
@@ -33,6 +34,7 @@ at::Tensor Unpacked(const TextRows& texts, const at::Tensor& rows) {
 }
 
 at::Tensor Packed(const TextRows& texts, const at::Tensor& padded) {
+  if (!texts.packed) return padded;
   const at::Tensor rows = padded.flatten(0, 1);
   return texts.real.defined() ? rows.index_select(0, texts.real) : rows;
 }

@@ -31,10 +31,10 @@ TextRows PaddedRows(const Batch& batch);
 
 TextRows PackedRows(const Batch& batch);
 
-// Packed rows (M, n) with rows of zeros where padding stands: (B, T, n).
+// Packed rows (M, n) with zeros where padding stands: (B, T, n). Padded ones are as they were.
 at::Tensor Unpacked(const TextRows& texts, const at::Tensor& rows);
 
-// The other way: (B, T, n) to (M, n).
+// The other way, where texts are packed: (B, T, n) to (M, n).
 at::Tensor Packed(const TextRows& texts, const at::Tensor& padded);
 
 }  // namespace coppice

@@ -159,11 +159,10 @@ struct Gatherer {
 
   // (..., D), as hidden is.
   at::Tensor AtTheEnd(const at::Tensor& hidden, const Batch& batch, const TextRows& texts) {
-    const at::Tensor end = texts.packed ? Unpacked(texts, hidden.detach()) : hidden.detach();
-    const LossGradient gradient =
-        LossGradientAt(net, samples, batch, end, options.labels, options.seed);
+    const LossGradient gradient = LossGradientAt(
+        net, samples, batch, Unpacked(texts, hidden.detach()), options.labels, options.seed);
     loss_sum = loss_sum.defined() ? loss_sum + gradient.loss_sum : gradient.loss_sum;
-    return texts.packed ? Packed(texts, gradient.by_hidden) : gradient.by_hidden;
+    return Packed(texts, gradient.by_hidden);
   }
 
   // Backward through `segment`, the last that is left of the batch's way; at_end: the last of all.
