@@ -13,5 +13,5 @@ add_library(coppice_kernels STATIC "${kernels}/attention.cu" "${kernels}/gelu.cu
 target_link_libraries(coppice_kernels PRIVATE coppice_core)
 set_target_properties(coppice_kernels PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON
   CUDA_ARCHITECTURES "90-real;80-virtual")
-target_sources(coppice_model PRIVATE "${kernels}/device.cc")
-target_link_libraries(coppice_model PRIVATE coppice_kernels)
+target_sources(coppice_model PRIVATE "${kernels}/device.cc" "${kernels}/products.cc")
+target_link_libraries(coppice_model PRIVATE coppice_kernels CUDA::cublasLt)

@@ -14,4 +14,10 @@ at::Tensor CholeskyFactor(const at::Tensor& matrix);
 // matrix is not finite.
 at::Tensor DampedFactor(const at::Tensor& matrix, double* ridge);
 
+// x with A x = right, A being factor factor': (n, D). factor: (n, n).
+at::Tensor SolveByFactor(const at::Tensor& factor, const at::Tensor& right);
+
+// A^-1, on the CPU in the factor's own memory: such a matrix may be a gigabyte.
+at::Tensor InverseByFactor(at::Tensor factor);
+
 }  // namespace coppice

@@ -16,6 +16,29 @@ TEST(Cholesky, OfAPositiveDefiniteMatrixGivesItBack) {
   EXPECT_LT((at::mm(factor, factor.t()) - matrix).abs().max().item<double>(), 1e-12);
 }
 
+// Larger than what one thread takes.
+TEST(Cholesky, FactorsSolveAndInvert) {
+  at::manual_seed(0);
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+    const double close = dtype == at::kDouble ? 1e-11 : 1e-3;
+    const at::Tensor x = at::randn({400, 150}, dtype);
+    const at::Tensor matrix = at::mm(x.t(), x) / 400, right = at::randn({150, 7}, dtype);
+    const at::Tensor before = matrix.clone();
+    const at::Tensor factor = CholeskyFactor(matrix);
+    ASSERT_TRUE(factor.defined());
+    EXPECT_TRUE(matrix.equal(before));
+    EXPECT_TRUE(factor.equal(factor.tril()));
+    const auto error = [](const at::Tensor& a) { return a.abs().max().item<double>(); };
+    EXPECT_LT(error(at::mm(factor, factor.t()) - matrix), close);
+    EXPECT_LT(error(at::mm(matrix, SolveByFactor(factor, right)) - right), close);
+    EXPECT_LT(error(at::mm(matrix, SolveByFactor(factor, right.t().contiguous().t())) - right),
+              close);
+    const at::Tensor inverse = InverseByFactor(factor.clone());
+    EXPECT_TRUE(inverse.equal(inverse.t()));
+    EXPECT_LT(error(at::mm(matrix, inverse) - at::eye(150, dtype)), close);
+  }
+}
+
 TEST(Cholesky, OfOthersThereIsNone) {
   EXPECT_FALSE(CholeskyFactor(-at::eye(3, at::kDouble)).defined());
   at::Tensor hole = at::eye(3, at::kDouble);

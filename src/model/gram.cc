@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/error.h"
+#include "model/product.h"
 #include "model/tile_products.h"
 
 namespace coppice {
@@ -26,8 +28,7 @@ int64_t BlockWidth(int64_t inputs) {
 // sum += left'right of bfloat16 on a GPU, `each` rows a product.
 void AddLarge(const at::Tensor& left, const at::Tensor& right, int64_t each, at::Tensor* sum) {
   for (int64_t begin = 0; begin < left.size(0); begin += each) {
-    at::addmm_out(*sum, *sum, left.slice(0, begin, begin + each).t(),
-                  right.slice(0, begin, begin + each), at::kFloat);
+    AddProduct(left.slice(0, begin, begin + each).t(), right.slice(0, begin, begin + each), sum);
   }
 }
 
@@ -41,8 +42,8 @@ void AddSmall(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) 
     const int64_t count = std::min(most, (rows - begin) / kRows);
     const int64_t end = begin + count * kRows;
     const at::Tensor parts =
-        at::bmm(left.slice(0, begin, end).unflatten(0, {count, kRows}).transpose(1, 2),
-                right.slice(0, begin, end).unflatten(0, {count, kRows}), at::kFloat);
+        Multiply(left.slice(0, begin, end).unflatten(0, {count, kRows}).transpose(1, 2),
+                 right.slice(0, begin, end).unflatten(0, {count, kRows}), at::kFloat);
     sum->add_(parts.sum(0));
     begin = end;
   }
@@ -50,7 +51,7 @@ void AddSmall(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) 
 }
 
 // sum += left'right. bfloat16: on a GPU alone, with `each` rows a product.
-void AddProduct(const at::Tensor& left, const at::Tensor& right, int64_t each, at::Tensor sum) {
+void AddTo(const at::Tensor& left, const at::Tensor& right, int64_t each, at::Tensor sum) {
   constexpr int64_t kLarge = int64_t{1} << 22;  // numbers
   if (left.scalar_type() != at::kBFloat16) {
     sum.addmm_(left.t(), right);
@@ -70,8 +71,8 @@ void AddGram(const at::Tensor& x, at::Tensor* sum) {
   const int64_t width = whole ? inputs : BlockWidth(inputs);
   for (int64_t begin = 0; begin < inputs; begin += width) {
     const int64_t end = std::min(begin + width, inputs);
-    AddProduct(x.slice(1, begin, end), x.slice(1, begin), kRows,
-               sum->slice(0, begin, end).slice(1, begin));
+    AddTo(x.slice(1, begin, end), x.slice(1, begin), kRows,
+          sum->slice(0, begin, end).slice(1, begin));
   }
 }
 
@@ -114,16 +115,10 @@ void ProductSum::AddRows(const at::Tensor& left, const at::Tensor& right, at::Te
     tiles_ ? AddTileGram(left, sum) : AddGram(left, sum);
     return;
   }
-  if (!coarse) {
-    AddProduct(left, right, kCrossRows, *sum);
-    return;
-  }
-  std::vector<at::Tensor> parts = {right.to(at::kBFloat16)};
-  if (right.scalar_type() != at::kBFloat16) parts.push_back((right - parts[0]).to(at::kBFloat16));
   if (tiles_) {
-    AddTileProduct(left, parts, sum);
+    AddTileProduct(left, right, sum);
   } else {
-    for (const at::Tensor& part : parts) AddProduct(left, part, kCrossRows, *sum);
+    AddTo(left, right, kCrossRows, *sum);
   }
 }
 
@@ -136,6 +131,7 @@ void ProductSum::AddStretch(const at::Tensor& stretch, at::Tensor* total) const 
 }
 
 void ProductSum::Add(const at::Tensor& left, const at::Tensor& right) {
+  Check(left.scalar_type() == right.scalar_type(), "a product of two dtypes");
   if (!stretch_.defined()) Start(left, right);
   if (left.size(1) == 0 || right.size(1) == 0) return;
   left_.push_back(left);

@@ -15,8 +15,7 @@ namespace coppice {
 // shape: oneDNN compiles a kernel for every shape, which takes about as long as it runs.
 class ProductSum {
  public:
-  // left: (M, I) float32 or bfloat16. right: left, or (M, D) of left's dtype or float32, which goes
-  // in as the sum of two bfloat16 numbers where left is bfloat16, exact to 2^-17. Either all calls
+  // left: (M, I) float32 or bfloat16. right: left, or (M, D) of the same dtype. Either all calls
   // have one tensor on both sides, or none.
   void Add(const at::Tensor& left, const at::Tensor& right);
   // (I, D) float64 so far; undefined before the first Add().

@@ -45,14 +45,16 @@ TEST(ProductSum, OfBothDtypesIsTheGramMatrix) {
 }
 
 // One sixteenth of a bfloat16 number's last digit would show.
-TEST(ProductSum, OfBfloat16AndFloat32KeepsTheDigitsOfBoth) {
-  for (const int64_t columns : {7, 64, 200}) {
-    const at::Tensor x = RandomRows(3000, columns).to(at::kBFloat16);
-    const at::Tensor y = RandomRows(3000, 90);
-    ProductSum sum;
-    sum.Add(x.slice(0, 0, 1900), y.slice(0, 0, 1900));
-    sum.Add(x.slice(0, 1900), y.slice(0, 1900));
-    EXPECT_LT(MaxDifference(sum.Take(), Exact(x, y)), 3e-3);
+TEST(ProductSum, OfTwoSidesKeepsTheDigitsOfBoth) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    for (const int64_t columns : {7, 64, 200}) {
+      const at::Tensor x = RandomRows(3000, columns).to(dtype);
+      const at::Tensor y = RandomRows(3000, 90).to(dtype);
+      ProductSum sum;
+      sum.Add(x.slice(0, 0, 1900), y.slice(0, 0, 1900));
+      sum.Add(x.slice(0, 1900), y.slice(0, 1900));
+      EXPECT_LT(MaxDifference(sum.Take(), Exact(x, y)), 3e-3);
+    }
   }
 }
 
@@ -72,7 +74,7 @@ TEST(TileProducts, AddWhatIsAskedFor) {
   const at::Tensor y = RandomRows(kTileRows, 65).to(at::kBFloat16);
   at::Tensor tiles = ZeroTiles(70, 65);
   at::Tensor total = at::ones({70, 65}, at::kDouble);
-  for (int i = 0; i < 2; ++i) AddTileProduct(x, {y}, &tiles);
+  for (int i = 0; i < 2; ++i) AddTileProduct(x, y, &tiles);
   AddTiles(tiles, &total);
   EXPECT_LT(MaxDifference(total, 2 * Exact(x, y) + 1), 2e-3);
 }

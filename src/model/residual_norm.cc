@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/cuda/kernels.h"
+#include "model/product.h"
 
 namespace coppice {
 namespace {
@@ -40,8 +41,8 @@ class ProjectedNorm : public torch::autograd::Function<ProjectedNorm> {
                                const at::Tensor& matrix, const std::optional<at::Tensor>& bias,
                                const Norm& norm, double epsilon) {
     const c10::DeviceGuard here(hidden.device());
-    const at::Tensor flat = Aligned(hidden.contiguous());                             // (..., D)
-    const at::Tensor branch = at::mm(inputs.flatten(0, -2), matrix.t(), at::kFloat);  // (M, D)
+    const at::Tensor flat = Aligned(hidden.contiguous());                               // (..., D)
+    const at::Tensor branch = Multiply(inputs.flatten(0, -2), matrix.t(), at::kFloat);  // (M, D)
     const at::Tensor added = bias ? Aligned(bias->to(at::kBFloat16)) : at::Tensor();
     at::Tensor exact = at::empty(hidden.sizes(), hidden.options()), rounded = Bfloat16Like(hidden);
     cuda::Launch(Sum(flat, branch, added, norm.weight, norm.bias, epsilon),
@@ -73,7 +74,7 @@ class ProjectedNorm : public torch::autograd::Function<ProjectedNorm> {
     if (context->needs_input_grad(1)) {
       std::vector<int64_t> shape = hidden.sizes().vec();
       shape.back() = matrix.size(1);
-      by_inputs = at::mm(rounded.flatten(0, -2), matrix).view(shape);
+      by_inputs = Multiply(rounded.flatten(0, -2), matrix, at::kBFloat16).view(shape);
     }
     const at::Tensor none;
     const at::Tensor by_branch = context->saved_data["by_branch"].toBool() ? by_sum : none;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "model/device.h"
@@ -92,10 +93,8 @@ at::Tensor ZeroTiles(int64_t inputs, int64_t outputs) {
   return at::zeros({PanelsOf(inputs), PanelsOf(outputs), kTile, kTile});
 }
 
-void AddTileProduct(const at::Tensor& left, const std::vector<at::Tensor>& parts,
-                    at::Tensor* tiles) {
-  const at::Tensor columns = Columns(left);
-  for (const at::Tensor& part : parts) AddTilesOf(columns, InPairs(Whole(part)), false, tiles);
+void AddTileProduct(const at::Tensor& left, const at::Tensor& right, at::Tensor* tiles) {
+  AddTilesOf(Columns(left), InPairs(Whole(right)), false, tiles);
 }
 
 void AddTileGram(const at::Tensor& x, at::Tensor* tiles) {

@@ -6,7 +6,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <vector>
 
 namespace coppice {
 
@@ -18,10 +17,8 @@ bool HasTileProducts();
 // An (I, D) matrix of zeros in tiles: (panels of I, panels of D, 64, 64) float32.
 at::Tensor ZeroTiles(int64_t inputs, int64_t outputs);
 
-// tiles += left'right, right being the sum of its parts. left: (kTileRows, I), parts: (kTileRows,
-// D), bfloat16.
-void AddTileProduct(const at::Tensor& left, const std::vector<at::Tensor>& parts,
-                    at::Tensor* tiles);
+// tiles += left'right. left: (kTileRows, I), right: (kTileRows, D), bfloat16.
+void AddTileProduct(const at::Tensor& left, const at::Tensor& right, at::Tensor* tiles);
 
 // tiles += x'x, only those on and above the diagonal.
 void AddTileGram(const at::Tensor& x, at::Tensor* tiles);

@@ -22,7 +22,7 @@ at::Tensor SolveOnes(const at::Tensor& matrix) {
   double ridge = 0;
   const at::Tensor factor = DampedFactor(matrix, &ridge);
   Check(factor.defined(), "the score's matrix is not finite");
-  return at::cholesky_solve(ones, factor).squeeze(1);
+  return SolveByFactor(factor, ones).squeeze(1);
 }
 
 }  // namespace

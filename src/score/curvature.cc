@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "model/row_sums.h"
+
 namespace coppice {
 
 void Curvature::Add(const at::Tensor& inputs, const at::Tensor& gradients) {
@@ -11,7 +13,7 @@ void Curvature::Add(const at::Tensor& inputs, const at::Tensor& gradients) {
   if (!input_sum.defined())
     input_sum = at::zeros({inputs.size(1)}, inputs.options().dtype(at::kDouble));
   tokens += inputs.size(0);
-  input_sum.add_(inputs.sum(0, false, at::kDouble));
+  input_sum.add_(SumOfRows(inputs));
   gram.Add(inputs, inputs);
   gradient.Add(g, g);
 }

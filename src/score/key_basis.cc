@@ -5,6 +5,7 @@
 
 #include "model/forward.h"
 #include "model/gram.h"
+#include "model/row_sums.h"
 
 namespace coppice {
 namespace {
@@ -77,7 +78,7 @@ std::vector<ReaderMoments> GatherReaderMoments(const Network& net, const Samples
       if (sub->kind == UnitKind::kHead && sub->units > 0) {
         const at::Tensor x = ReadByBranch(net, *sub, hidden);
         grams[i].Add(x, x);
-        const at::Tensor sum = x.sum(0, false, at::kDouble);
+        const at::Tensor sum = SumOfRows(x);
         moments[i].sum = moments[i].sum.defined() ? moments[i].sum + sum : sum;
         moments[i].tokens += x.size(0);
       }

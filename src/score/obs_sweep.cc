@@ -22,7 +22,7 @@ SweepMoments SweepMomentsOf(const Curvature& curvature, const ObsOptions& option
   at::Tensor gram = curvature.gram.Total();
   if (options.fit_bias) {
     const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);
-    gram.addr_(curvature.input_sum, mean, /*beta=*/1, /*alpha=*/-1);
+    gram.addmm_(curvature.input_sum.unsqueeze(1), mean.unsqueeze(0), /*beta=*/1, /*alpha=*/-1);
   }
   return {gram,
           FactorOf(curvature.gradient.Total() / static_cast<double>(curvature.tokens), 1e-10)};
@@ -38,7 +38,7 @@ ObsState StartSweep(const SweepMoments& moments, const at::Tensor& weight,
       gram.diagonal().clamp_min(std::numeric_limits<double>::min()).sqrt().unsqueeze(1);  // (I, 1)
   ObsState state;
   gram.div_(energy).div_(energy.t());  // in place: it may be a gigabyte
-  state.inverse = at::cholesky_inverse(FactorOf(gram, options.own_damping)).unsqueeze(0);
+  state.inverse = InverseByFactor(FactorOf(gram, options.own_damping)).unsqueeze(0);
   state.weight =
       at::mm(weight.to(gram.device()).to(at::kDouble) * energy, moments.metric).unsqueeze(0);
   state.energy = energy.unsqueeze(0);

@@ -4,10 +4,12 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 
 #include "calibrate/residual_stream.h"
 #include "load/mapped_tensor.h"
+#include "model/at_once.h"
 #include "model/divergence.h"
 #include "model/forward.h"
 #include "model/linear.h"
@@ -47,7 +49,7 @@ Batch Repeated(const Batch& batch, int64_t times) {
 
 // How many variants of a batch of so many tokens go through a sub-layer together. A GPU runs
 // several of few tokens in the time of launches; the CPU does not.
-size_t AtOnce(const Network& net, int64_t tokens) {
+size_t VariantsAtOnce(const Network& net, int64_t tokens) {
   if (net.compute.device.is_cpu()) return 1;
   return static_cast<size_t>(std::max<int64_t>(1, PackedTokens(net) / tokens));
 }
@@ -59,11 +61,30 @@ struct Comparison {
   Place place;                              // of the streams
   ResidualStream hidden;                    // (M, D) with nothing replaced but `others`
   std::optional<ResidualStream> reference;  // the dense model, where there are others
-  std::vector<Group> groups;                // of the sub-layers so far
+  std::vector<Group> groups = {};           // of the sub-layers so far
+  bool first_only = false;                  // rows are those of each text's first token, (B, D)
+
+  // Where the head reads the first token alone and no sub-layer from `i` on mixes tokens, the rest
+  // need not go on.
+  void DropOthers(const Network& net, size_t i) {
+    const bool pooled =
+        net.spec.task == Task::kClassification || net.spec.task == Task::kRegression;
+    const bool last =
+        i + 1 == net.sub_layers.size() && net.sub_layers[i].kind == UnitKind::kChannel;
+    if (!pooled || !last || !context.texts.starts.defined()) return;
+    const auto keep = [&](ResidualStream* stream, const TextRows& texts) {
+      *stream = ResidualStream(stream->Get().index_select(0, texts.starts), place);
+    };
+    for (Group& group : groups) keep(&group.hidden, group.context.texts);
+    keep(&hidden, context.texts);
+    if (reference) keep(&*reference, context.texts);
+    first_only = true;
+  }
 
   // Through sub-layer `i`. tried: its replacements; other: what it is besides, or empty.
   void Advance(const Network& net, size_t i, const SubLayer& sub,
                const std::vector<Replacement>& tried, const std::vector<Replacement>& other) {
+    DropOthers(net, i);
     const auto after = [&](const at::Tensor& before, const at::Tensor& inputs) {
       return AddBranch(net, sub, before,
                        other.empty() ? Project(sub, inputs) : ProjectBy(other[0], inputs));
@@ -88,7 +109,7 @@ struct Comparison {
 
   // The last group takes the variant, whose rows are (M, D), or a new one does.
   void Join(const Variant& variant, const at::Tensor& rows, const Network& net) {
-    if (groups.empty() || groups.back().variants.size() >= AtOnce(net, rows.size(0))) {
+    if (groups.empty() || groups.back().variants.size() >= VariantsAtOnce(net, rows.size(0))) {
       groups.push_back({{variant}, context, ResidualStream(rows, place)});
       return;
     }
@@ -100,7 +121,9 @@ struct Comparison {
   }
 
   void AddDivergences(const Network& net, std::vector<std::vector<Divergence>>* sums) const {
-    const auto at_end = [&](const at::Tensor& rows) { return Unpacked(context.texts, rows); };
+    const auto at_end = [&](const at::Tensor& rows) {  // (B, T, D), or (B, 1, D)
+      return first_only ? rows.unsqueeze(1) : Unpacked(context.texts, rows);
+    };
     const Reference expected =
         ReadReference(net, at_end(reference ? reference->Get() : hidden.Get()), batch);
     for (const Group& group : groups) {
@@ -127,7 +150,7 @@ std::vector<Comparison> StartComparisons(const Network& net, const std::vector<B
   for (const Batch& batch : batches) {
     const AttentionContext context = MakePackedContext(net, batch);
     const at::Tensor hidden = Begin(net, batch, context).exact;
-    comparisons.push_back({batch, context, place, ResidualStream(hidden, place), {}, {}});
+    comparisons.push_back({batch, context, place, ResidualStream(hidden, place), {}});
     if (has_others) comparisons.back().reference.emplace(hidden, place);
   }
   return comparisons;
@@ -139,6 +162,33 @@ std::vector<Replacement> Ready(std::vector<Replacement> replacements, const Comp
     if (!one.whole) one.out.weight = one.out.weight.to(compute.device);
   }
   return replacements;
+}
+
+// Tokens of a batch: one text of a language model's, otherwise so few on the CPU that its threads
+// have as much to do.
+int64_t BatchTokens(const Network& net, const Samples& samples) {
+  if (net.spec.task == Task::kLanguageModel) return 1;
+  const int64_t usual = UsualBatchTokens(net.compute.device);
+  const int64_t threads = AtOnce(net.compute);
+  if (threads == 1) return usual;
+  constexpr int64_t kLeast = 128, kPerThread = 4;
+  return std::clamp(samples.tokens() / (kPerThread * threads), kLeast, usual);
+}
+
+using DivergencesOfAll = std::vector<std::vector<Divergence>>;  // of every variant
+
+std::vector<std::vector<double>> MeansOf(const std::vector<DivergencesOfAll>& parts) {
+  std::vector<std::vector<double>> means;
+  if (parts.empty()) return means;
+  for (size_t i = 0; i < parts[0].size(); ++i) {
+    means.emplace_back();
+    for (size_t k = 0; k < parts[0][i].size(); ++k) {
+      Divergence sum;
+      for (const DivergencesOfAll& part : parts) sum.Add(part[i][k]);
+      means.back().push_back(sum.mean());
+    }
+  }
+  return means;
 }
 
 // What all refits of a sub-layer share.
@@ -184,7 +234,8 @@ std::vector<Replacement> Refit(const Curvature& curvature, const SubLayer& dense
   target.gram = curvature.gram.Total();
   if (dense.out.bias.defined()) {
     const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);
-    target.gram.addr_(curvature.input_sum, mean, /*beta=*/1, /*alpha=*/-1);
+    target.gram.addmm_(curvature.input_sum.unsqueeze(1), mean.unsqueeze(0), /*beta=*/1,
+                       /*alpha=*/-1);
   }
   target.gram.diagonal().add_(damping * target.gram.diagonal().mean());
   target.outputs = at::mm(target.gram, dense.out.weight.to(target.gram.device(), at::kDouble).t());
@@ -207,20 +258,17 @@ std::vector<std::vector<double>> MeasureReplacements(
     const std::vector<Replacement>& others, const Console& console) {
   at::NoGradGuard no_gradients;
   const size_t count = net.sub_layers.size();
-  std::vector<std::vector<Divergence>> sums(count);
-  for (size_t i = 0; i < count; ++i) sums[i].resize(replacements[i].size());
-  const int64_t batch_tokens = UsualBatchTokens(net.compute.device);
-  std::vector<Batch> batches =
-      MakeBatches(samples, net.spec, net.spec.task == Task::kLanguageModel ? 1 : batch_tokens,
-                  net.compute.device);
-  // One batch after the other, but where the network streams.
-  const size_t at_once = net.streamed ? batches.size() : 1;
-  Progress progress(console, "levels",
-                    static_cast<int64_t>((batches.size() + at_once - 1) / at_once * count));
-  for (size_t begin = 0; begin < batches.size(); begin += at_once) {
-    const auto first = batches.begin() + static_cast<std::ptrdiff_t>(begin);
+  const std::vector<Batch> batches =
+      MakeBatches(samples, net.spec, BatchTokens(net, samples), net.compute.device);
+  // All batches together where the network streams, otherwise each by itself.
+  const size_t each = net.streamed ? batches.size() : 1;
+  std::vector<DivergencesOfAll> parts((batches.size() + each - 1) / each);
+  std::mutex mutex;  // of the progress
+  Progress progress(console, "levels", static_cast<int64_t>(parts.size() * count));
+  ForEachAtOnce(net.compute, static_cast<int64_t>(parts.size()), [&](int64_t part) {
+    const auto first = batches.begin() + part * static_cast<std::ptrdiff_t>(each);
     std::vector<Comparison> comparisons = StartComparisons(
-        net, {first, first + static_cast<std::ptrdiff_t>(at_once)}, replacements, !others.empty());
+        net, {first, first + static_cast<std::ptrdiff_t>(each)}, replacements, !others.empty());
     for (size_t i = 0; i < count; ++i) {
       const Fetched sub = Fetch(net, i);
       Prefetch(net, i + 1);
@@ -229,17 +277,17 @@ std::vector<std::vector<double>> MeasureReplacements(
           others.empty() ? std::vector<Replacement>() : Ready({others[i]}, net.compute);
       for (Comparison& one : comparisons) one.Advance(net, i, *sub, tried, other);
       for (const Replacement& one : tried) {
-        if (!one.whole) DropPages(one.out.weight);
+        if (net.streamed && !one.whole) DropPages(one.out.weight);
       }
+      const std::lock_guard<std::mutex> lock(mutex);
       progress.Step();
     }
+    DivergencesOfAll& sums = parts[static_cast<size_t>(part)];
+    for (const std::vector<Replacement>& of_sub_layer : replacements)
+      sums.emplace_back(of_sub_layer.size());
     for (const Comparison& one : comparisons) one.AddDivergences(net, &sums);
-  }
-  std::vector<std::vector<double>> means(count);
-  for (size_t i = 0; i < count; ++i) {
-    for (const Divergence& sum : sums[i]) means[i].push_back(sum.mean());
-  }
-  return means;
+  });
+  return MeansOf(parts);
 }
 
 }  // namespace coppice

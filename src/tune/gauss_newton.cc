@@ -7,6 +7,7 @@
 #include "model/cholesky.h"
 #include "model/forward.h"
 #include "model/linear.h"
+#include "model/product.h"
 #include "tune/align.h"
 
 namespace coppice {
@@ -61,8 +62,8 @@ struct Inner {
 
   // (M, P) compute dtype A.
   at::Tensor Asked(const Rows& rows) const {
-    const at::Tensor back =
-        at::mm(InMetric(rows.residual).to(net.compute.dtype), sub.out.weight);  // (M, C)
+    const at::Tensor back =  // (M, C)
+        Multiply(InMetric(rows.residual).to(net.compute.dtype), sub.out.weight, net.compute.dtype);
     return (rows.slopes.unflatten(1, {-1, sub.units}) * back.unsqueeze(1)).flatten(1);
   }
 };
@@ -77,8 +78,7 @@ struct BatchProducts {
 
   void Add(const at::Tensor& left, const at::Tensor& right) {
     if (left.is_cpu()) return exact.Add(left, right);
-    AddTo(&sum, left.scalar_type() == at::kFloat ? at::mm(left.t(), right)
-                                                 : at::mm(left.t(), right, at::kFloat));
+    AddTo(&sum, Multiply(left.t(), right, at::kFloat));
   }
 
   at::Tensor Take() { return sum.defined() ? sum : exact.Take().to(at::kFloat); }
@@ -138,8 +138,8 @@ at::Tensor Solve(AskedSum* asked, const at::Tensor& factor) {
   const at::Tensor read_root = DampedFactor(asked->gram.Take(), &of_read);
   const at::Tensor root = DampedFactor(factor, &of_factor);
   if (!read_root.defined() || !root.defined()) return {};
-  const at::Tensor by_read = at::cholesky_solve(asked->cross.Take(), read_root);
-  return at::cholesky_solve(by_read.t(), root).t();
+  const at::Tensor by_read = SolveByFactor(read_root, asked->cross.Take());
+  return SolveByFactor(root, by_read.t()).t();
 }
 
 // How far a step goes, and what it takes away, along the branch made linear.
@@ -147,7 +147,8 @@ struct Search {
   at::Tensor sums;  // (3) float64, on the device: of R o dy, dy o dy, R o R
 
   void Add(const Inner& inner, const Rows& rows, const at::Tensor& step) {
-    const at::Tensor change = at::mm(rows.read, step.to(rows.read.scalar_type())) * rows.slopes;
+    const at::ScalarType dtype = rows.read.scalar_type();
+    const at::Tensor change = Multiply(rows.read, step.to(dtype), dtype) * rows.slopes;
     const at::Tensor of_inputs = change.unflatten(1, {-1, inner.sub.units}).sum(1);  // (M, C)
     const at::Tensor dy = inner.InMetric(ApplyInFloat({inner.sub.out.weight, {}}, of_inputs));
     AddTo(&sums, at::stack({(rows.residual * dy).sum(at::kDouble), dy.square().sum(at::kDouble),

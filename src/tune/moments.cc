@@ -2,7 +2,29 @@
 
 #include <ATen/ATen.h>
 
+#include "model/row_sums.h"
+
 namespace coppice {
+
+void Moments::Add(const Moments& more) {
+  if (more.tokens == 0) return;
+  if (tokens == 0) {
+    *this = more;
+    return;
+  }
+  tokens += more.tokens;
+  if (gram.defined()) gram.add_(more.gram);
+  cross.add_(more.cross);
+  input_sum.add_(more.input_sum);
+  residual_sum.add_(more.residual_sum);
+  residual_energy += more.residual_energy;
+}
+
+void SplitMoments::Add(const SplitMoments& more) {
+  fitted.Add(more.fitted);
+  held_out.Add(more.held_out);
+  rival.Add(more.rival);
+}
 
 Centred Centre(const Moments& m, bool fit_bias) {
   if (!fit_bias)
@@ -10,8 +32,11 @@ Centred Centre(const Moments& m, bool fit_bias) {
   const auto count = static_cast<double>(m.tokens);
   const at::Tensor input_mean = m.input_sum / count;
   const at::Tensor residual_mean = m.residual_sum / count;
-  return {m.gram.defined() ? m.gram - at::outer(m.input_sum, input_mean) : at::Tensor(),
-          m.cross - at::outer(m.input_sum, residual_mean), input_mean, residual_mean};
+  const auto about = [&](const at::Tensor& product, const at::Tensor& mean) {
+    return at::addmm(product, m.input_sum.unsqueeze(1), mean.unsqueeze(0), 1, /*alpha=*/-1);
+  };
+  return {m.gram.defined() ? about(m.gram, input_mean) : at::Tensor(),
+          about(m.cross, residual_mean), input_mean, residual_mean};
 }
 
 at::Tensor BiasChange(const Centred& c, const at::Tensor& weight_change) {
@@ -43,10 +68,11 @@ void MomentSum::AddResidual(const at::Tensor& inputs, const at::Tensor& residual
     energy_ = at::zeros({}, exact);
   }
   tokens_ += inputs.size(0);
-  residual_sum_.add_(residual.sum(0, false, at::kDouble));
+  residual_sum_.add_(SumOfRows(residual));
   energy_.add_(residual.square().sum(at::kDouble));
-  input_sum_.add_(inputs.sum(0, false, at::kDouble));
-  cross_.Add(inputs, residual);
+  input_sum_.add_(SumOfRows(inputs));
+  // Rounded to the inputs' dtype, which is noise far below what a fit leaves of it (moments.h).
+  cross_.Add(inputs, residual.to(inputs.scalar_type()));
 }
 
 Moments MomentSum::Take() {

@@ -5,7 +5,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <optional>
 
 #include "model/gram.h"
 
@@ -18,13 +17,19 @@ struct Moments {
   at::Tensor input_sum;        // (I) float64
   at::Tensor residual_sum;     // (D) float64
   double residual_energy = 0;  // sum of squares of R
+
+  // Those of other rows of the same inputs and outputs, or of none.
+  void Add(const Moments& more);
 };
 
 // Moments over the fitted samples, and over the held-out ones.
 struct SplitMoments {
   Moments fitted, held_out;
-  // Of the same inputs over the fitted samples with a rival residual; its Gram matrix is theirs.
-  std::optional<Moments> rival = {};
+  // Of the same inputs over the fitted samples with a rival residual; its Gram matrix is theirs. No
+  // tokens where there is no rival.
+  Moments rival = {};
+
+  void Add(const SplitMoments& more);
 };
 
 // Moments about the means, so that a solve leaves the means to the bias; where that is not fitted,

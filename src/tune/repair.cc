@@ -15,7 +15,7 @@ namespace {
 // positive definite.
 at::Tensor SolveDamped(const at::Tensor& matrix, const at::Tensor& right, double* ridge) {
   const at::Tensor factor = DampedFactor(matrix, ridge);
-  if (factor.defined()) return at::cholesky_solve(right, factor);
+  if (factor.defined()) return SolveByFactor(factor, right);
   *ridge = INFINITY;  // nothing sensible: no change
   return at::zeros_like(right);
 }
@@ -80,7 +80,7 @@ RepairResult SolveByHeldOut(const SplitMoments& moments, double ridge, bool fit_
     result = SolveWithoutInputs(fitted, fit_bias);
   } else {
     const RidgeChoice choice = ChooseRidge(moments, ridge, fit_bias);
-    Moments target = choice.rival ? *moments.rival : fitted;
+    Moments target = choice.rival ? moments.rival : fitted;
     target.gram = fitted.gram;
     result = SolveCentred(target, Centre(target, fit_bias), choice.ridge);
     result.rival = choice.rival;

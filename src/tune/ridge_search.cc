@@ -58,7 +58,7 @@ struct Search {
     if (!factor.defined()) return {};
     bool better = false;
     for (size_t k = 0; k < fits.size(); ++k) {
-      const at::Tensor weight_change = at::cholesky_solve(fits[k].cross, factor);
+      const at::Tensor weight_change = SolveByFactor(factor, fits[k].cross);
       const double explained =
           ExplainedEnergy(held_out, weight_change, BiasChange(fits[k], weight_change));
       if (!(explained > most[k])) continue;
@@ -81,7 +81,8 @@ RidgeChoice ChooseRidge(const SplitMoments& moments, double ridge, bool fit_bias
   held_out = Combined(moments.held_out, signs);
   ToFloat({&held_out.gram, &held_out.cross, &held_out.input_sum, &held_out.residual_sum});
   search.fits.push_back(Centre(Combined(fitted, signs), fit_bias));
-  if (moments.rival) search.fits.push_back(Centre(Combined(*moments.rival, signs), fit_bias));
+  if (moments.rival.tokens > 0)
+    search.fits.push_back(Centre(Combined(moments.rival, signs), fit_bias));
   for (Centred& fit : search.fits)
     ToFloat({&fit.gram, &fit.cross, &fit.input_mean, &fit.residual_mean});
   search.scale = search.fits[0].gram.diagonal().mean().item<double>();

@@ -71,7 +71,7 @@ SplitMoments RefitMoments(const Network& student, size_t index, bool keep_inputs
 
 // Moments of what the sub-layer's matrices read, z_S, and of z_T - z_S: for tune/align.h.
 SplitMoments InputMoments(const Network& teacher, const Network& student, size_t index,
-                          const std::vector<Streams>& streams);
+                          std::vector<Streams>* streams);
 
 // Second pass: the student's stream moves on through the repaired sub-layer.
 void Advance(const Network& student, size_t index, std::vector<Streams>* streams);

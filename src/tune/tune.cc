@@ -130,7 +130,7 @@ void Align(size_t index, Repairing* repairing, TuneRecord* record) {
   const SubLayerSpec& spec = student.spec(index);
   if (index == 0 || spec.units == 0) return;  // the streams are still one; or nothing reads
   const SplitMoments moments =
-      InputMoments(repairing->teacher, student.net(), index, repairing->streams);
+      InputMoments(repairing->teacher, student.net(), index, &repairing->streams);
   const bool fit_bias = ReadersHaveBias(student.model(), spec);
   const RepairResult alignment = moments.held_out.tokens > 0
                                      ? SolveByHeldOut(moments, kRidge, fit_bias)

@@ -1,7 +1,9 @@
+#include <ATen/cuda/CUDAContextLight.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 
 #include "model/cuda/kernels.h"
+#include "model/cuda/products.h"
 
 namespace coppice::cuda {
 
@@ -14,5 +16,7 @@ bool Available(int device) {
 }
 
 Stream CurrentStream() { return c10::cuda::getCurrentCUDAStream(); }
+
+void* ProductHandle() { return at::cuda::getCurrentCUDABlasLtHandle(); }
 
 }  // namespace coppice::cuda

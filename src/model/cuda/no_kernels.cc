@@ -1,6 +1,7 @@
 // In place of the kernels in a build without CUDA.
 #include "core/error.h"
 #include "model/cuda/kernels.h"
+#include "model/cuda/products.h"
 
 namespace coppice::cuda {
 namespace {
@@ -12,6 +13,10 @@ void Refuse() { Check(false, "this build has no kernels of its own"); }
 bool Available(int) { return false; }
 
 Stream CurrentStream() { return nullptr; }
+
+bool Multiply(const Product&, void*, void*, Stream) { return false; }
+
+void* ProductHandle() { return nullptr; }
 
 void Launch(const SumAndNorm&, float*, void*, Stream) { Refuse(); }
 void Launch(const SumAndNormGradient&, float*, void*, Stream) { Refuse(); }
