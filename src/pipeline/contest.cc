@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/at_once.h"
 #include "model/beside.h"
 #include "shrink/shrink.h"
 
@@ -42,22 +43,32 @@ struct Contest {
   bool whole;         // the samples are all there are: the best is what is wanted
   Repaired repaired;  // the best, where it is
 
-  // On a GPU side by side: each alone is bound by the launching of kernels. Where matrices stream,
-  // and on the CPU, there is room for one.
+  // Side by side, but where matrices stream: there is room for one. On a GPU each alone is bound by
+  // the launching of kernels, on few threads of a CPU by what is done on one of them.
   void Try(const std::vector<Entry>& entries) {
-    if (dense.compute.device.is_cpu() || dense.streamed || entries.size() == 1) {
+    const bool few_threads = AtOnce(dense.compute) <= static_cast<int64_t>(entries.size());
+    if (dense.streamed || entries.size() == 1 || (dense.compute.device.is_cpu() && !few_threads)) {
       for (const Entry& entry : entries)
         Judge(entry, RepairEntry(model, dense, samples, entry, console));
       return;
     }
     const Console quiet(true);
+    Progress progress(console, "trials", static_cast<int64_t>(entries.size()));
+    if (dense.compute.device.is_cpu()) {
+      std::vector<Repaired> repairs(entries.size());
+      ForEachAtOnce(dense.compute, static_cast<int64_t>(entries.size()), [&](int64_t k) {
+        const auto at = static_cast<size_t>(k);
+        repairs[at] = RepairEntry(model, dense, samples, entries[at], quiet);
+      });
+      for (size_t k = 0; k < entries.size(); ++k) Judge(entries[k], std::move(repairs[k]));
+      return;
+    }
     std::vector<std::future<Repaired>> repairs;
     repairs.reserve(entries.size());
     for (const Entry& entry : entries) {
       repairs.push_back(Beside(
           dense.compute, [&, entry] { return RepairEntry(model, dense, samples, entry, quiet); }));
     }
-    Progress progress(console, "trials", static_cast<int64_t>(entries.size()));
     for (size_t k = 0; k < entries.size(); ++k) {
       Judge(entries[k], repairs[k].get());
       progress.Step();
@@ -85,7 +96,7 @@ struct Contest {
 // A share of the samples, for trials: an eighth, more where that is few tokens. What a GPU takes
 // for few, it repairs in the time of launches: trials of all spare another repair then.
 Samples TrialSamples(const Samples& samples, at::Device device) {
-  constexpr int64_t kShare = 8, kFewTokens = 6144, kFewOnGpu = 49152;
+  constexpr int64_t kShare = 8, kFewTokens = 3072, kFewOnGpu = 49152;
   Samples rest = samples;
   const int64_t few = device.is_cpu() ? kFewTokens : kFewOnGpu;
   const int64_t share = std::min(kShare, samples.tokens() / few);
@@ -107,7 +118,10 @@ Repaired RunContest(const Model& model, const Network& dense, const FitSamples& 
     Contest contest{model, dense, {part, samples.held_out}, console, &report->trials, {},
                     whole, {}};
     TuneOptions tried = tune;
-    if (!whole) tried.inner_steps = 0;  // which help all plans alike
+    if (!whole) {  // without what helps all plans alike
+      tried.inner_steps = 0;
+      tried.align = align == "best";
+    }
     std::vector<Entry> entries;
     entries.reserve(plans.size());
     for (const ObsPlan& plan : plans) entries.push_back({&plan, &all.bases, tried});
@@ -119,6 +133,7 @@ Repaired RunContest(const Model& model, const Network& dense, const FitSamples& 
     }
     entry = contest.best;
     entry.tune.inner_steps = tune.inner_steps;
+    if (align != "best") entry.tune.align = tune.align;
     if (whole) {
       report->plan = entry.plan->plan;
       report->held_out_divergence = contest.repaired.result.held_out;

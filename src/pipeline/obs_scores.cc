@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "model/at_once.h"
 #include "model/device.h"
 #include "pipeline/measured_levels.h"
 #include "pipeline/narrow_heads.h"
@@ -33,6 +34,14 @@ HeadParts PartsOf(const Model& model, const Network& dense, const PruneOptions& 
 std::vector<ReaderMoments> MomentsOfReaders(const Network& dense, const FitSamples& samples,
                                             const Console& console) {
   return GatherReaderMoments(dense, MeasuredSamples(samples.fitted, dense.spec), console);
+}
+
+// Those that gradients are taken of: every second one, of few tokens all. Twice as many gave no
+// better plans (bench/HISTORY.md).
+Samples ScoredSamples(const Samples& samples) {
+  constexpr int64_t kFewTokens = 16384;
+  Samples rest = samples;
+  return samples.tokens() < kFewTokens ? rest : TakeEvery(2, &rest);
 }
 
 // What stays the same from sub-layer to sub-layer.
@@ -68,19 +77,46 @@ struct Waiting {
     sub_layers.push_back(index);
     curvatures.push_back(std::move(curvature));
   }
+
+  // Whether each of several threads finds two to sweep.
+  bool Occupies(int64_t threads) const {
+    return threads > 1 && static_cast<int64_t>(sub_layers.size()) >= 2 * threads;
+  }
 };
 
-// How much may wait: a GPU runs the sweeps of several sub-layers in the time of one; the CPU does
-// not, nor is there room for many in a network that streams.
-int64_t WaitingBytes(const Network& dense) {
-  constexpr int64_t kBytes = int64_t{6} << 30;
-  return dense.compute.device.is_cuda() && !dense.streamed ? kBytes : 0;
+// Whether enough wait. A GPU runs the sweeps of several sub-layers in the time of one, a CPU one on
+// each thread, of attention and feed-forward in turn. In a network that streams there is no room.
+bool EnoughWait(const Network& dense, const Waiting& waiting) {
+  constexpr int64_t kOfGpu = int64_t{6} << 30, kOfCpu = int64_t{2} << 30;
+  if (dense.streamed) return true;
+  if (dense.compute.device.is_cuda()) return waiting.bytes > kOfGpu;
+  return waiting.bytes > kOfCpu || waiting.Occupies(AtOnce(dense.compute));
 }
 
-// The curves of those that wait, all of a shape in one sweep; the refits of each that are measured.
-std::vector<std::map<int64_t, at::Tensor>> AddCurves(const Sweeps& sweeps, const Waiting& waiting,
-                                                     ObsScores* scores) {
-  std::vector<std::map<int64_t, at::Tensor>> refits(waiting.sub_layers.size());
+using Refits = std::map<int64_t, at::Tensor>;  // by units left
+
+// The curves of those that wait, a thread's each; the refits of each that are measured.
+std::vector<Refits> AddCurvesOnThreads(const Sweeps& sweeps, const Waiting& waiting,
+                                       ObsScores* scores) {
+  std::vector<Refits> refits(waiting.sub_layers.size());
+  const auto count = static_cast<int64_t>(waiting.sub_layers.size());
+  ForEachAtOnce(sweeps.dense.compute, count, [&](int64_t k) {
+    const auto at = static_cast<size_t>(k);
+    const size_t i = waiting.sub_layers[at];
+    const SweepOf of = {&waiting.curvatures[at], ProjectionOf(sweeps.model, i)};
+    std::vector<Swept> swept = MakeObsCurves({of}, sweeps.dense.sub_layers[i].width,
+                                             HowToSweep(sweeps, i), CountsOf(sweeps, i));
+    scores->curves[i] = std::move(swept[0].curve);
+    refits[at] = std::move(swept[0].refits);
+  });
+  return refits;
+}
+
+// The same, all of a shape in one sweep.
+std::vector<Refits> AddCurves(const Sweeps& sweeps, const Waiting& waiting, ObsScores* scores) {
+  if (waiting.Occupies(AtOnce(sweeps.dense.compute)))
+    return AddCurvesOnThreads(sweeps, waiting, scores);
+  std::vector<Refits> refits(waiting.sub_layers.size());
   using Shape = std::tuple<int64_t, int64_t, bool>;  // inputs, inputs of a unit, bias
   std::map<Shape, std::vector<size_t>> alike;        // places in `waiting`
   for (size_t k = 0; k < waiting.sub_layers.size(); ++k) {
@@ -151,7 +187,8 @@ ObsScores Sized(size_t sub_layers, HeadParts parts, bool rounds) {
 
 ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSamples& samples,
                         const PruneOptions& options, const Console& console, PruneReport* report) {
-  MaskGradientOptions how = GradientOptions(dense, samples.fitted, options);
+  const Samples scored = ScoredSamples(samples.fitted);
+  MaskGradientOptions how = GradientOptions(dense, scored, options);
   how.curvature = true;
   report->sampled_labels = how.labels != LabelSource::kData;
   Sweeps sweeps = {model,
@@ -191,9 +228,9 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
     scores.fisher[i] = FisherScores(gradients->rows);
     gradients->rows.reset();
     waiting.Add(i, std::move(gradients->curvature));
-    if (waiting.bytes > WaitingBytes(dense)) sweep();
+    if (EnoughWait(dense, waiting)) sweep();
   };
-  VisitMaskGradients(dense, samples.fitted, how, console, visit);
+  VisitMaskGradients(dense, scored, how, console, visit);
   sweep();
   progress.reset();
   if (sweeps.measures) MeasureLevels(dense, samples.held_out, levels, console, &scores);
@@ -203,14 +240,14 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
 std::vector<HeadBasis> BasesOfPlan(const Model& model, const Network& dense,
                                    const FitSamples& samples, const PruneOptions& options,
                                    const Console& console) {
-  MaskGradientOptions how = GradientOptions(dense, samples.fitted, options);
+  const Samples scored = ScoredSamples(samples.fitted);
+  MaskGradientOptions how = GradientOptions(dense, scored, options);
   how.curvature = true;
   const std::vector<ReaderMoments> moments = MomentsOfReaders(dense, samples, console);
   std::vector<HeadBasis> bases(dense.sub_layers.size());
-  VisitMaskGradients(
-      dense, samples.fitted, how, console, [&](size_t i, SubLayerGradients* gradients) {
-        bases[i] = MakeHeadBasis(model, dense, i, gradients->curvature, moments, {true, true});
-      });
+  VisitMaskGradients(dense, scored, how, console, [&](size_t i, SubLayerGradients* gradients) {
+    bases[i] = MakeHeadBasis(model, dense, i, gradients->curvature, moments, {true, true});
+  });
   return bases;
 }
 

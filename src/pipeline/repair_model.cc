@@ -16,10 +16,11 @@ double Ridge(const ModelSpec& spec, const PruneOptions& options) {
   return options.ridge.value_or(spec.task == Task::kLanguageModel ? 0.3 : 0.03);
 }
 
-// The first step gains most; on the CPU a step takes as long as half of the other repair.
+// The first step gains most. On the CPU a step takes as long as half of the other repair, for
+// nothing to a tenth of the divergence: there it is asked for.
 int64_t UsualInnerSteps(const ModelSpec& spec, at::Device device, const PruneOptions& options) {
-  if (options.method != "obs") return 0;
-  return device.is_cuda() && spec.task != Task::kLanguageModel ? 2 : 1;
+  if (options.method != "obs" || !device.is_cuda()) return 0;
+  return spec.task == Task::kLanguageModel ? 1 : 2;
 }
 
 }  // namespace
