@@ -121,6 +121,7 @@ Repaired RunContest(const Model& model, const Network& dense, const FitSamples& 
     if (!whole) {  // without what helps all plans alike
       tried.inner_steps = 0;
       tried.align = align == "best";
+      tried.tokens_per_input = 0;  // the drift's target alone
     }
     std::vector<Entry> entries;
     entries.reserve(plans.size());
@@ -132,8 +133,9 @@ Repaired RunContest(const Model& model, const Network& dense, const FitSamples& 
       contest.Try({other});
     }
     entry = contest.best;
-    entry.tune.inner_steps = tune.inner_steps;
-    if (align != "best") entry.tune.align = tune.align;
+    const bool aligned = align == "best" ? entry.tune.align : tune.align;
+    entry.tune = tune;
+    entry.tune.align = aligned;
     if (whole) {
       report->plan = entry.plan->plan;
       report->held_out_divergence = contest.repaired.result.held_out;

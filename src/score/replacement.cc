@@ -115,8 +115,9 @@ struct Comparison {
     }
     Group& last = groups.back();
     last.variants.push_back(variant);
-    last.context =
-        MakePackedContext(net, Repeated(batch, static_cast<int64_t>(last.variants.size())));
+    if (!first_only)
+      last.context =
+          MakePackedContext(net, Repeated(batch, static_cast<int64_t>(last.variants.size())));
     last.hidden = ResidualStream(at::cat({last.hidden.Get(), rows}), place);
   }
 
