@@ -8,6 +8,8 @@
 #include <cmath>
 #include <limits>
 
+#include "model/gram.h"
+
 namespace coppice {
 namespace {
 
@@ -25,8 +27,6 @@ bool HasOwnPath(const at::Tensor& matrix) {
 
 #if AT_BUILD_WITH_LAPACK()
 
-constexpr int64_t kRows = 64;  // that a thread takes at least
-
 // What is the upper triangle to LAPACK, which reads by columns, is the lower one to us.
 template <typename Number>
 bool FactorInPlace(int64_t n, Number* matrix) {
@@ -34,6 +34,7 @@ bool FactorInPlace(int64_t n, Number* matrix) {
   at::native::lapackCholesky<Number>('U', static_cast<int>(n), matrix, static_cast<int>(n),
                                      &failed);
   if (failed != 0) return false;
+  constexpr int64_t kRows = 64;  // that a thread takes at least
   at::parallel_for(0, n, kRows, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       std::fill(matrix + i * n + i + 1, matrix + (i + 1) * n, Number(0));
@@ -41,16 +42,12 @@ bool FactorInPlace(int64_t n, Number* matrix) {
   return true;
 }
 
+// In the triangle that the factor was in.
 template <typename Number>
 void InvertInPlace(int64_t n, Number* factor) {
   int failed = 0;
   at::native::lapackCholeskyInverse<Number>('U', static_cast<int>(n), factor, static_cast<int>(n),
                                             &failed);
-  at::parallel_for(0, (n + kRows - 1) / kRows, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * kRows; i < std::min(end * kRows, n); ++i) {
-      for (int64_t j = i + 1; j < n; ++j) factor[i * n + j] = factor[j * n + i];
-    }
-  });
 }
 
 #endif
@@ -107,6 +104,7 @@ at::Tensor InverseByFactor(at::Tensor factor) {
     } else {
       InvertInPlace(n, factor.mutable_data_ptr<float>());
     }
+    MirrorInPlace(factor.t());
     return factor;
   }
 #endif

@@ -76,24 +76,23 @@ void AddGram(const at::Tensor& x, at::Tensor* sum) {
   }
 }
 
-// Fills the blocks below the diagonal, in place: such a matrix may be a gigabyte.
-void MirrorInPlace(at::Tensor* sum) {
-  const int64_t inputs = sum->size(0);
-  const int64_t width = BlockWidth(inputs);
-  for (int64_t begin = 0; begin < inputs; begin += width) {
-    const int64_t end = std::min(begin + width, inputs);
-    const at::Tensor within = sum->slice(0, begin, end).slice(1, begin, end);
-    within.copy_(within.triu() + within.triu(1).t());
-    const at::Tensor above = sum->slice(0, begin, end).slice(1, end);
-    sum->slice(0, end).slice(1, begin, end).copy_(above.t());
-  }
-}
-
 at::Tensor Joined(const std::vector<at::Tensor>& rows) {
   return rows.size() == 1 ? rows[0] : at::cat(rows);
 }
 
 }  // namespace
+
+void MirrorInPlace(const at::Tensor& matrix) {
+  const int64_t inputs = matrix.size(0);
+  const int64_t width = BlockWidth(inputs);
+  for (int64_t begin = 0; begin < inputs; begin += width) {
+    const int64_t end = std::min(begin + width, inputs);
+    const at::Tensor within = matrix.slice(0, begin, end).slice(1, begin, end);
+    within.copy_(within.triu() + within.triu(1).t());
+    const at::Tensor above = matrix.slice(0, begin, end).slice(1, end);
+    matrix.slice(0, end).slice(1, begin, end).copy_(above.t());
+  }
+}
 
 void ProductSum::Start(const at::Tensor& left, const at::Tensor& right) {
   symmetric_ = left.is_same(right);
@@ -176,7 +175,7 @@ at::Tensor ProductSum::Total() const {
     AddWaiting(&rest);
     AddStretch(rest, &sum);
   }
-  if (symmetric_) MirrorInPlace(&sum);
+  if (symmetric_) MirrorInPlace(sum);
   return sum;
 }
 
@@ -188,7 +187,7 @@ at::Tensor ProductSum::Take() {
   left_.clear();
   right_.clear();
   at::Tensor sum = std::move(total_);
-  if (symmetric_) MirrorInPlace(&sum);
+  if (symmetric_) MirrorInPlace(sum);
   return sum;
 }
 

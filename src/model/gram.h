@@ -39,4 +39,8 @@ class ProductSum {
   bool tiles_ = false;
 };
 
+// Fills what is below the diagonal of an (n, n) matrix with what is above it, in place: such a
+// matrix may be a gigabyte.
+void MirrorInPlace(const at::Tensor& matrix);
+
 }  // namespace coppice

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/cuda/products.h"
+#include "model/optional_tensor.h"
 
 namespace coppice {
 namespace {
@@ -104,9 +105,7 @@ at::Tensor OnGpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor
                  bool exact) {
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = weight.size(0);
-  const std::optional<at::Tensor> given =
-      bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt;
-  return GpuAffine::apply(x.flatten(0, -2), weight, given, exact).view(shape);
+  return GpuAffine::apply(x.flatten(0, -2), weight, Optional(bias), exact).view(shape);
 }
 
 bool IsBfloat16OnGpu(const at::Tensor& weight) {

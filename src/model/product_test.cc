@@ -92,7 +92,7 @@ TEST(CudaProduct, OfBfloat16IsThatOfFloat64) {
   ExpectProducts({at::kCUDA, 0}, at::kBFloat16, {at::kBFloat16, at::kFloat});
 }
 
-TEST(CudaProduct, OfBfloat16TakesFewKernels) {
+TEST(CudaProduct, KernelsTakeAPrunedWidth) {
   if (!at::globalContext().hasCUDA()) GTEST_SKIP() << "no CUDA device";
   const at::Device device(at::kCUDA, 0);
   const at::Tensor x = Random({4096, 784}, device, at::kBFloat16);

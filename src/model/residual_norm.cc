@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/cuda/kernels.h"
+#include "model/optional_tensor.h"
 #include "model/product.h"
 
 namespace coppice {
@@ -81,11 +82,6 @@ class ProjectedNorm : public torch::autograd::Function<ProjectedNorm> {
     return {by_sum, by_inputs, by_branch, none, none, none, none};
   }
 };
-
-// Functions of autograd take no undefined tensors.
-std::optional<at::Tensor> Optional(const at::Tensor& x) {
-  return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
-}
 
 }  // namespace
 

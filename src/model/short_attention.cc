@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/cuda/kernels.h"
+#include "model/optional_tensor.h"
 
 namespace coppice {
 namespace {
@@ -99,10 +100,7 @@ bool HasShortAttention(const SubLayer& sub) {
 
 at::Tensor ShortAttention(const SubLayer& sub, const at::Tensor& joined, const TextRows& texts,
                           const at::Tensor& distance, const at::Tensor& mask) {
-  const auto optional = [](const at::Tensor& x) {
-    return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
-  };
-  return Attention::apply(joined.contiguous(), optional(mask), sub, texts, optional(distance));
+  return Attention::apply(joined.contiguous(), Optional(mask), sub, texts, Optional(distance));
 }
 
 }  // namespace coppice

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/cuda/kernels.h"
+#include "model/optional_tensor.h"
 
 namespace coppice {
 namespace {
@@ -61,8 +62,7 @@ bool HasTextGelu(const Network& net, const SubLayer& sub) {
 }
 
 at::Tensor TextGelu(const at::Tensor& x, const TextRows& texts, const at::Tensor& mask) {
-  return Gelu::apply(x.contiguous(),
-                     mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt, texts);
+  return Gelu::apply(x.contiguous(), Optional(mask), texts);
 }
 
 }  // namespace coppice

@@ -95,45 +95,41 @@ bool EnoughWait(const Network& dense, const Waiting& waiting) {
 
 using Refits = std::map<int64_t, at::Tensor>;  // by units left
 
-// The curves of those that wait, a thread's each; the refits of each that are measured.
-std::vector<Refits> AddCurvesOnThreads(const Sweeps& sweeps, const Waiting& waiting,
-                                       ObsScores* scores) {
-  std::vector<Refits> refits(waiting.sub_layers.size());
-  const auto count = static_cast<int64_t>(waiting.sub_layers.size());
-  ForEachAtOnce(sweeps.dense.compute, count, [&](int64_t k) {
-    const auto at = static_cast<size_t>(k);
-    const size_t i = waiting.sub_layers[at];
-    const SweepOf of = {&waiting.curvatures[at], ProjectionOf(sweeps.model, i)};
-    std::vector<Swept> swept = MakeObsCurves({of}, sweeps.dense.sub_layers[i].width,
-                                             HowToSweep(sweeps, i), CountsOf(sweeps, i));
-    scores->curves[i] = std::move(swept[0].curve);
-    refits[at] = std::move(swept[0].refits);
-  });
-  return refits;
+// Places in `waiting` that share a sweep: on a GPU all of a shape, on the CPU each its own.
+std::vector<std::vector<size_t>> SweptTogether(const Network& dense, const Waiting& waiting) {
+  using Shape = std::tuple<size_t, int64_t, int64_t, bool>;  // its own, inputs, a unit's, bias
+  std::map<Shape, std::vector<size_t>> alike;
+  for (size_t k = 0; k < waiting.sub_layers.size(); ++k) {
+    const SubLayer& sub = dense.sub_layers[waiting.sub_layers[k]];
+    const size_t apart = dense.compute.device.is_cpu() ? k : 0;
+    alike[{apart, sub.units * sub.width, sub.width, sub.out.bias.defined()}].push_back(k);
+  }
+  std::vector<std::vector<size_t>> groups;
+  for (auto& [shape, places] : alike) groups.push_back(std::move(places));
+  return groups;
 }
 
-// The same, all of a shape in one sweep.
+// The curves of those that wait; the refits of each that are measured.
 std::vector<Refits> AddCurves(const Sweeps& sweeps, const Waiting& waiting, ObsScores* scores) {
-  if (waiting.Occupies(AtOnce(sweeps.dense.compute)))
-    return AddCurvesOnThreads(sweeps, waiting, scores);
   std::vector<Refits> refits(waiting.sub_layers.size());
-  using Shape = std::tuple<int64_t, int64_t, bool>;  // inputs, inputs of a unit, bias
-  std::map<Shape, std::vector<size_t>> alike;        // places in `waiting`
-  for (size_t k = 0; k < waiting.sub_layers.size(); ++k) {
-    const SubLayer& sub = sweeps.dense.sub_layers[waiting.sub_layers[k]];
-    alike[{sub.units * sub.width, sub.width, sub.out.bias.defined()}].push_back(k);
-  }
-  for (const auto& [shape, places] : alike) {
+  const auto sweep = [&](const std::vector<size_t>& places) {
     std::vector<SweepOf> of;
     for (const size_t k : places)
       of.push_back({&waiting.curvatures[k], ProjectionOf(sweeps.model, waiting.sub_layers[k])});
     const size_t first = waiting.sub_layers[places[0]];
-    std::vector<Swept> swept =
-        MakeObsCurves(of, std::get<1>(shape), HowToSweep(sweeps, first), CountsOf(sweeps, first));
+    std::vector<Swept> swept = MakeObsCurves(of, sweeps.dense.sub_layers[first].width,
+                                             HowToSweep(sweeps, first), CountsOf(sweeps, first));
     for (size_t k = 0; k < places.size(); ++k) {
       scores->curves[waiting.sub_layers[places[k]]] = std::move(swept[k].curve);
       refits[places[k]] = std::move(swept[k].refits);
     }
+  };
+  const std::vector<std::vector<size_t>> groups = SweptTogether(sweeps.dense, waiting);
+  if (waiting.Occupies(AtOnce(sweeps.dense.compute))) {
+    ForEachAtOnce(sweeps.dense.compute, static_cast<int64_t>(groups.size()),
+                  [&](int64_t k) { sweep(groups[static_cast<size_t>(k)]); });
+  } else {
+    for (const std::vector<size_t>& places : groups) sweep(places);
   }
   return refits;
 }

@@ -52,7 +52,8 @@ double ExplainedEnergy(const Moments& moments, const at::Tensor& weight_change,
                        const at::Tensor& bias_change);
 
 // Gathers them batch by batch: products in float32 (inputs in bfloat16 multiply exactly), sums in
-// float64.
+// float64. In X'R the residual is rounded to the inputs' dtype, which is noise far below what a fit
+// leaves of it; its own sums are of float32.
 class MomentSum {
  public:
   // inputs: (M, I) float32 or bfloat16; residual: (M, D) float32. Same device.
