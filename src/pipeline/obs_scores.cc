@@ -105,6 +105,7 @@ std::vector<std::vector<size_t>> SweptTogether(const Network& dense, const Waiti
     alike[{apart, sub.units * sub.width, sub.width, sub.out.bias.defined()}].push_back(k);
   }
   std::vector<std::vector<size_t>> groups;
+  groups.reserve(alike.size());
   for (auto& [shape, places] : alike) groups.push_back(std::move(places));
   return groups;
 }
@@ -114,6 +115,7 @@ std::vector<Refits> AddCurves(const Sweeps& sweeps, const Waiting& waiting, ObsS
   std::vector<Refits> refits(waiting.sub_layers.size());
   const auto sweep = [&](const std::vector<size_t>& places) {
     std::vector<SweepOf> of;
+    of.reserve(places.size());
     for (const size_t k : places)
       of.push_back({&waiting.curvatures[k], ProjectionOf(sweeps.model, waiting.sub_layers[k])});
     const size_t first = waiting.sub_layers[places[0]];
