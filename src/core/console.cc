@@ -41,6 +41,7 @@ Progress::Progress(const Console& console, std::string stage, int64_t total)
       last_drawn_(start_) {}
 
 void Progress::Step(int64_t count) {
+  const std::lock_guard lock(mutex_);
   done_ += count;
   if (console_.quiet() || !console_.terminal() || Now() - last_drawn_ < kRedrawSeconds) return;
   last_drawn_ = Now();

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,7 +30,7 @@ class Console {
   bool terminal_;
 };
 
-// One stage of `total` steps. Reports itself when destroyed.
+// One stage of `total` steps, which several threads may take. Reports itself when destroyed.
 class Progress {
  public:
   Progress(const Console& console, std::string stage, int64_t total);
@@ -41,6 +42,7 @@ class Progress {
 
  private:
   void Draw() const;
+  std::mutex mutex_;
   const Console& console_;
   std::string stage_;
   int64_t total_;

@@ -23,11 +23,13 @@ struct Entry {
 };
 
 Repaired RepairEntry(const Model& model, const Network& dense, const FitSamples& samples,
-                     const Entry& entry, const Console& console) {
+                     const Entry& entry, const Console& console, Progress* progress = nullptr) {
   Repaired repaired;
   const Plan& plan = entry.plan->plan;
+  TuneOptions tune = entry.tune;
+  tune.progress = progress;
   repaired.shrunk = Shrink(InBasis(model, plan, *entry.bases), plan, dense.compute.memory);
-  repaired.result = Tune(dense, repaired.shrunk, samples, entry.tune, console);
+  repaired.result = Tune(dense, repaired.shrunk, samples, tune, console);
   return repaired;
 }
 
@@ -46,33 +48,27 @@ struct Contest {
   // Side by side, but where matrices stream: there is room for one. On a GPU each alone is bound by
   // the launching of kernels, on few threads of a CPU by what is done on one of them.
   void Try(const std::vector<Entry>& entries) {
-    const bool few_threads = AtOnce(dense.compute) <= static_cast<int64_t>(entries.size());
-    if (dense.streamed || entries.size() == 1 || (dense.compute.device.is_cpu() && !few_threads)) {
+    const auto count = static_cast<int64_t>(entries.size());
+    const bool on_cpu = dense.compute.device.is_cpu();
+    if (dense.streamed || count == 1 || (on_cpu && AtOnce(dense.compute) > count)) {
       for (const Entry& entry : entries)
         Judge(entry, RepairEntry(model, dense, samples, entry, console));
       return;
     }
-    const Console quiet(true);
-    Progress progress(console, "trials", static_cast<int64_t>(entries.size()));
-    if (dense.compute.device.is_cpu()) {
-      std::vector<Repaired> repairs(entries.size());
-      ForEachAtOnce(dense.compute, static_cast<int64_t>(entries.size()), [&](int64_t k) {
+    std::vector<Repaired> repairs(entries.size());
+    {
+      Progress progress(console, "trials", count * static_cast<int64_t>(dense.sub_layers.size()));
+      const auto repair = [&](int64_t k) {
         const auto at = static_cast<size_t>(k);
-        repairs[at] = RepairEntry(model, dense, samples, entries[at], quiet);
-      });
-      for (size_t k = 0; k < entries.size(); ++k) Judge(entries[k], std::move(repairs[k]));
-      return;
+        repairs[at] = RepairEntry(model, dense, samples, entries[at], console, &progress);
+      };
+      std::vector<std::future<void>> trials;
+      if (on_cpu) ForEachAtOnce(dense.compute, count, repair);
+      for (int64_t k = 0; k < count && !on_cpu; ++k)
+        trials.push_back(Beside(dense.compute, [&repair, k] { repair(k); }));
+      for (std::future<void>& trial : trials) trial.get();
     }
-    std::vector<std::future<Repaired>> repairs;
-    repairs.reserve(entries.size());
-    for (const Entry& entry : entries) {
-      repairs.push_back(Beside(
-          dense.compute, [&, entry] { return RepairEntry(model, dense, samples, entry, quiet); }));
-    }
-    for (size_t k = 0; k < entries.size(); ++k) {
-      Judge(entries[k], repairs[k].get());
-      progress.Step();
-    }
+    for (size_t k = 0; k < entries.size(); ++k) Judge(entries[k], std::move(repairs[k]));
   }
 
   void Judge(const Entry& entry, Repaired tried) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "core/error.h"
@@ -262,7 +263,10 @@ TuneResult Tune(const Network& teacher, const Model& model, const FitSamples& sa
                                    BatchTokens(teacher, options))};
   const size_t count = repairing.student.net().sub_layers.size();
   Check(teacher.sub_layers.size() == count, "teacher and student have different layers");
-  Progress progress(console, "repair", static_cast<int64_t>(count));
+  std::optional<Progress> alone;
+  Progress& progress = options.progress != nullptr
+                           ? *options.progress
+                           : alone.emplace(console, "repair", static_cast<int64_t>(count));
   for (size_t i = 0; i < count; ++i) {
     RepairOne(i, &repairing);
     if (options.target != Target::kDense) Advance(repairing.student.net(), i, &repairing.streams);

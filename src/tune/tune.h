@@ -48,6 +48,8 @@ struct TuneOptions {
   // Published: the model before its teacher was pruned. Its feed-forward sub-layers are what the
   // student's are fitted to, on the teacher's stream.
   const Network* unpruned = nullptr;
+  // Steps once a sub-layer; none: a stage of its own. For repairs side by side.
+  Progress* progress = nullptr;
 };
 
 Target ParseTarget(const std::string& name);  // "drift", "own", "dense"; throws Error (kUsage)
