@@ -25,7 +25,7 @@ import torch
 from images import Classifier, frechet, in_batches, judge, load_half, load_tokenizer
 from safetensors.torch import load_file, save_file
 
-METHODS = ["numerical", "fisher", "flap", "wanda", "magnitude"]
+METHODS = ["obs", "numerical", "fisher", "flap", "wanda", "magnitude"]
 REMOVED = [0.10, 0.15, 0.20, 0.30, 0.50]
 FIELDS = ["method", "removed", "seed", "frechet", "agreement", "perplexity", "parameters", "prune_seconds", "draw_seconds"]
 PICTURES = 4  # images of each class that are kept

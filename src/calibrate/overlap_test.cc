@@ -40,6 +40,26 @@ TEST(TakeEvery, SplitsWithoutLoss) {
   EXPECT_TRUE(taken.labelled && samples.labelled);
 }
 
+// All of a context go the same way; without contexts it is every ninth sample.
+TEST(HoldOut, LeavesNoTextOfAHeldOutSampleBehind) {
+  Samples samples;
+  for (int32_t i = 0; i < 40; ++i) {
+    samples.samples.push_back(Numbers(i, 1));
+    samples.samples.back().context = static_cast<uint64_t>(i * 7 % 13);
+    samples.windows.push_back({.example = i});
+  }
+  const Samples taken = HoldOut(3, &samples);
+  EXPECT_EQ(taken.samples.size() + samples.samples.size(), 40u);
+  EXPECT_EQ(taken.windows.size(), taken.samples.size());
+  EXPECT_NEAR(static_cast<double>(taken.samples.size()), 40.0 / 3, 2);
+  for (const Sample& one : taken.samples) {
+    for (const Sample& other : samples.samples) EXPECT_NE(one.context, other.context);
+  }
+  Samples plain;
+  for (int32_t i = 0; i < 20; ++i) plain.samples.push_back(Numbers(i, 1));
+  EXPECT_EQ(HoldOut(9, &plain).samples.size(), 2u);
+}
+
 TEST(SelfText, IsTheSameForTheSameSeed) {
   UseThreads(1);
   const Network net = Bind(LoadModel(SourceDir() / "testdata" / "tiny-decoders" / "llama2"), {});

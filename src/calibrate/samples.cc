@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <map>
 #include <numeric>
 
 #include "calibrate/text_windows.h"
@@ -124,7 +126,9 @@ Samples DrawWindows(const ModelSpec& spec, const Tokenizer& tokenizer, const Dat
     const SquadWindow& window = windows[static_cast<size_t>(index)];
     CheckIds(spec, window.encoding,
              Where(dataset, dataset.examples[static_cast<size_t>(window.example)]));
-    result.samples.push_back({window.encoding, 0, window.start, window.end});
+    const Example& example = dataset.examples[static_cast<size_t>(window.example)];
+    result.samples.push_back({window.encoding, 0, window.start, window.end,
+                              std::hash<std::string>()(example.text_pair.value_or(""))});
     result.windows.push_back(window);
   }
   return result;
@@ -176,17 +180,37 @@ Samples DrawSamples(const ModelSpec& spec, const Tokenizer& tokenizer, const Dat
   return result;
 }
 
-Samples TakeEvery(int64_t every, Samples* samples) {
+namespace {
+
+// Moves the samples whose number take() says out of `samples`.
+template <typename Predicate>
+Samples TakeWhere(const Predicate& take, Samples* samples) {
   Samples taken, rest;
   taken.labelled = rest.labelled = samples->labelled;
   for (size_t i = 0; i < samples->samples.size(); ++i) {
-    const bool take = static_cast<int64_t>(i + 1) % every == 0;
-    Samples& into = take ? taken : rest;
+    Samples& into = take(i) ? taken : rest;
     into.samples.push_back(std::move(samples->samples[i]));
     if (!samples->windows.empty()) into.windows.push_back(std::move(samples->windows[i]));
   }
   *samples = std::move(rest);
   return taken;
+}
+
+}  // namespace
+
+Samples TakeEvery(int64_t every, Samples* samples) {
+  return TakeWhere([&](size_t i) { return static_cast<int64_t>(i + 1) % every == 0; }, samples);
+}
+
+Samples HoldOut(int64_t every, Samples* samples) {
+  if (samples->windows.empty()) return TakeEvery(every, samples);
+  std::map<uint64_t, int64_t> place;  // of each context in the order in which they come
+  std::vector<bool> taken;
+  for (const Sample& sample : samples->samples) {
+    const auto next = static_cast<int64_t>(place.size());
+    taken.push_back((place.try_emplace(sample.context, next).first->second + 1) % every == 0);
+  }
+  return TakeWhere([&](size_t i) { return taken[i]; }, samples);
 }
 
 int64_t UsualBatchTokens(at::Device device) { return device.is_cuda() ? 16384 : 512; }

@@ -19,6 +19,7 @@ struct Sample {
   double label = 0;   // class number or regression value
   int64_t start = 0;  // question answering: gold token positions
   int64_t end = 0;
+  uint64_t context = 0;  // question answering: the same of all windows and questions of a context
   int64_t next = kNoToken;  // language models: the token after the last, where it is known
   int64_t tokens() const { return static_cast<int64_t>(encoding.ids.size()); }
   // Language models: tokens that another one is known to follow.
@@ -52,6 +53,10 @@ Samples DrawSamples(const ModelSpec& spec, const Tokenizer& tokenizer, const Dat
 // Takes every `every`-th sample out of `samples` and returns them; samples and what is taken stay
 // in their order.
 Samples TakeEvery(int64_t every, Samples* samples);
+
+// The same with samples of one context all taken or all left, so that none of a taken sample's text
+// stays: every `every`-th context, in the order in which they first come.
+Samples HoldOut(int64_t every, Samples* samples);
 
 // Tokens of a batch, where nothing else bounds them. On the CPU enough for products at their full
 // rate, few enough that texts of a batch have nearly one length and activations stay in the caches.

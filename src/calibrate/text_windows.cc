@@ -50,7 +50,7 @@ Samples CutTextWindows(const ModelSpec& spec, const Tokenizer& tokenizer, const 
                    .where = dataset.file.string(),
                    .expected = fmt::format("{} tokens or more", length),
                    .found = fmt::to_string(stream.size()),
-                   .hint = "give a longer text, or a smaller --length"});
+                   .hint = "give a longer text; prune also takes a smaller --length"});
   }
   Samples result;
   result.labelled = true;  // the next token

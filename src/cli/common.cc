@@ -43,7 +43,10 @@ void AddSamplingOptions(CLI::App* command, ImageSampling* sampling) {
       ->capture_default_str();
 }
 
-void PrintJson(const nlohmann::ordered_json& json) { fmt::print("{}\n", json.dump(2)); }
+void PrintJson(const nlohmann::ordered_json& json) {
+  // A path need not be UTF-8.
+  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+}
 
 std::string Count(int64_t number) { return Scaled(static_cast<double>(number), ""); }
 std::string Bytes(int64_t bytes) { return Scaled(static_cast<double>(bytes), "B"); }

@@ -66,9 +66,12 @@ void Run(EvalCommand command) {
 
 void AddEval(CLI::App* app, Action* action) {
   auto command = std::make_shared<EvalCommand>();
-  CLI::App* sub = app->add_subcommand("eval", "Measure a model on labelled examples");
+  CLI::App* sub =
+      app->add_subcommand("eval", "Measure a model: accuracy, Spearman, F1 or perplexity");
   sub->add_option("MODEL", command->model, "Hugging Face folder or GGUF file")->required();
-  sub->add_option("--data", command->measure.data, "examples: .jsonl")->required();
+  sub->add_option("--data", command->measure.data,
+                  "examples: .jsonl; .txt too of language models; .safetensors of image models")
+      ->required();
   sub->add_option("--against", command->against,
                   "another model: also KL of it to MODEL, and agreement");
   sub->add_option("--limit", command->measure.limit, "first N examples only")

@@ -40,7 +40,7 @@ nlohmann::ordered_json Describe(const Model& model, double tokens) {
       {"max_tokens", spec.max_tokens},
       {"params", {{"model", size.parameters}, {"blocks", size.parameters_blocks}}},
       {"macs", {{"model", size.macs}, {"blocks", size.macs_blocks}, {"at_length", tokens}}},
-      {"bytes", size.bytes},
+      {"bytes", BytesInFile(model.source, size)},
       {"prunable", true}};
   json.update(widths);
   return json;
@@ -67,7 +67,7 @@ void Run(const InspectCommand& command) {
              Count(size.parameters_blocks));
   fmt::print("MACs         {} at {} tokens, {} of them in prunable units\n", Count(size.macs),
              command.at_length, Count(size.macs_blocks));
-  fmt::print("size         {}\n", Bytes(size.bytes));
+  fmt::print("size         {}\n", Bytes(BytesInFile(model.source, size)));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <limits>
 #include <memory>
 
 #include "cli/commands.h"
@@ -22,6 +23,11 @@ void ResolveBudget(const PruneCommand& command, PruneOptions* options) {
   const int given = command.keep_macs.has_value() + command.keep_params.has_value() +
                     command.keep_latency.has_value();
   const bool chosen = !options->plan.empty() || !options->curve.empty();  // by other means
+  if (given == 1 && !options->plan.empty()) {
+    ThrowUsage({.what = "a plan says what stays",
+                .where = "--plan " + options->plan.string(),
+                .hint = "drop --plan, or the budget"});
+  }
   if (given > 1 || (given == 0 && !chosen)) {
     ThrowUsage({.what = "exactly one budget is needed",
                 .expected =
@@ -83,13 +89,28 @@ void PrintReport(const PruneReport& report) {
   fmt::print("{}", text);
 }
 
-void Run(PruneCommand command) {
+// Options that one method alone reads, which another passes over.
+void WarnOfUnread(const CLI::App& sub, const std::string& method, const Console& console) {
+  const std::vector<std::pair<std::string, std::vector<std::string>>> read = {
+      {"obs", {"--allocation", "--align", "--damping", "--rounds", "--finer", "--measured"}},
+      {"numerical", {"--lambda"}}};
+  for (const auto& [reader, options] : read) {
+    for (const std::string& option : options) {
+      if (sub.count(option) > 0 && method != reader)
+        console.Warn(fmt::format("{} means nothing to method {}", option, method));
+    }
+  }
+}
+
+void Run(PruneCommand command, const CLI::App& sub) {
   ResolveBudget(command, &command.prune);
   for (const std::string& part : command.data) command.prune.data.push_back(ParseDataPart(part));
   command.prune.device = command.common.device;
   command.prune.dtype = command.common.dtype;
   command.prune.threads = command.common.threads;
-  const PruneReport report = Prune(command.prune, Console(command.common.quiet));
+  const Console console(command.common.quiet);
+  WarnOfUnread(sub, command.prune.method, console);
+  const PruneReport report = Prune(command.prune, console);
   if (command.common.json) {
     PrintJson(ResultJson(report));
   } else {
@@ -134,7 +155,9 @@ void AddExamples(CLI::App* sub, PruneOptions* options) {
                   "tokens an example at most (default: 128; question answering 384, "
                   "language models 1024)")
       ->check(CLI::Range(8, 1 << 20));
-  sub->add_option("--seed", o.seed, "of the draw")->capture_default_str();
+  sub->add_option("--seed", o.seed, "of the draw")
+      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()))
+      ->capture_default_str();
   sub->add_option("--per-class", o.images.per_class, "--data self: images drawn of each class")
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
@@ -152,7 +175,9 @@ void AddSearch(CLI::App* sub, PruneOptions* options) {
       ->capture_default_str();
   sub->add_flag("--as-published", o.as_published, "exactly the paper's procedure, repairs off");
   sub->add_flag("--uniform", o.uniform, "the same shape in every layer, for stock model classes");
-  sub->add_option("--labels", o.labels, "of the gradients: data, model or probe")
+  sub->add_option("--labels", o.labels,
+                  "of the gradients: data, model (drawn), probe, or auto: obs probe, else data "
+                  "where there are labels, else model")
       ->check(CLI::IsMember({"auto", "data", "model", "probe"}))
       ->capture_default_str();
   sub->add_option("--row-tokens", o.row_tokens,
@@ -166,15 +191,17 @@ void AddSearch(CLI::App* sub, PruneOptions* options) {
                   "channels of a language model's layer are a multiple of this")
       ->capture_default_str();
   sub->add_flag("--rearrange", o.rearrange, "exchange units inside layers after the search");
-  sub->add_option("--plan", o.plan, "apply the plan of a coppice.json instead of searching");
+  sub->add_option(
+      "--plan", o.plan,
+      "apply the plan of a coppice.json, or one that --curve wrote, instead of searching");
 }
 
 // What the default method alone knows.
 void AddObs(CLI::App* sub, PruneOptions* options) {
   PruneOptions& o = *options;
   sub->add_option("--allocation", o.allocation,
-                  "obs: how widths are chosen: levels, fisher, or best of both and, for a "
-                  "latency, of levels by MACs")
+                  "obs: how widths are chosen: levels, fisher (its counts), fisher-units (and its "
+                  "units), or best of the first two and, for a latency, of levels by MACs")
       ->check(CLI::IsMember({"best", "levels", "fisher", "fisher-units"}))
       ->capture_default_str();
   sub->add_option("--align", o.align, "obs: align what sub-layers read: yes, no, or best of both")
@@ -196,10 +223,10 @@ void AddObs(CLI::App* sub, PruneOptions* options) {
                   "obs: what is narrowed inside heads: none, values, keys (with queries), or all")
       ->check(CLI::IsMember({"none", "values", "keys", "all"}))
       ->capture_default_str();
-  sub->add_option(
-         "--measured", o.measured,
-         "obs: shares of a sub-layer at which its loss is measured; empty: none (default: 0.33, "
-         "0.67; images 0.5)")
+  sub->add_option("--measured", o.measured,
+                  "obs: shares of a sub-layer at which its loss is measured; 0: its absence alone; "
+                  "no value: "
+                  "nothing (default: 0.33, 0.67; images 0.5)")
       ->delimiter(',')
       ->expected(0, 8);
 }
@@ -215,7 +242,7 @@ void AddRepair(CLI::App* sub, PruneOptions* options) {
   sub->add_option(
          "--inner-steps", o.inner_steps,
          "Gauss-Newton steps on the matrices that feed-forward layers read with, each with "
-         "another refit (default: obs 1, encoders on a GPU 2, else 0)")
+         "another refit (default: obs on a GPU 2, of language models 1; else 0)")
       ->check(CLI::Range(0, 100));
   sub->add_option("--target", o.target,
                   "what the repair fits: drift, own or dense (default: the method's own)");
@@ -258,7 +285,7 @@ void AddPrune(CLI::App* app, Action* action) {
   AddRepair(sub, &o);
   AddForms(sub, &o);
   AddCommonOptions(sub, &command->common);
-  sub->callback([command, action] { *action = [command] { Run(*command); }; });
+  sub->callback([command, action, sub] { *action = [command, sub] { Run(*command, *sub); }; });
 }
 
 }  // namespace coppice

@@ -21,6 +21,10 @@ std::string Duration(double seconds) {
 
 }  // namespace
 
+void Say(const std::string& text) {
+  std::fputs(text.c_str(), stderr);  // not fmt::print(), which throws
+}
+
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -28,10 +32,10 @@ double Now() {
 Console::Console(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
 
 void Console::Note(const std::string& line) const {
-  if (!quiet_) fmt::print(stderr, "{}\n", line);
+  if (!quiet_) Say(fmt::format("{}\n", line));
 }
 
-void Console::Warn(const std::string& line) const { fmt::print(stderr, "warning: {}\n", line); }
+void Console::Warn(const std::string& line) const { Say(fmt::format("warning: {}\n", line)); }
 
 Progress::Progress(const Console& console, std::string stage, int64_t total)
     : console_(console),
@@ -55,17 +59,17 @@ void Progress::Draw() const {
   const double rate = seconds > 0 ? static_cast<double>(done_) / seconds : 0;
   const double left = rate > 0 ? static_cast<double>(total_ - done_) / rate : 0;
   const int filled = static_cast<int>(share * kBarWidth);
-  fmt::print(stderr, "\r{:<12} [{}{}] {}/{}  {:.1f}/s  {} left \x1b[K", stage_,
-             std::string(static_cast<size_t>(filled), '#'),
-             std::string(static_cast<size_t>(kBarWidth - filled), '.'), done_, total_, rate,
-             Duration(left));
+  Say(fmt::format("\r{:<12} [{}{}] {}/{}  {:.1f}/s  {} left \x1b[K", stage_,
+                  std::string(static_cast<size_t>(filled), '#'),
+                  std::string(static_cast<size_t>(kBarWidth - filled), '.'), done_, total_, rate,
+                  Duration(left)));
   std::fflush(stderr);
 }
 
 Progress::~Progress() {
   if (console_.quiet()) return;
-  fmt::print(stderr, "{}{:<12} {}\n", console_.terminal() ? "\r\x1b[K" : "", stage_,
-             Duration(Now() - start_));
+  Say(fmt::format("{}{:<12} {}\n", console_.terminal() ? "\r\x1b[K" : "", stage_,
+                  Duration(Now() - start_)));
 }
 
 int64_t PeakMemoryBytes() {

@@ -11,6 +11,9 @@
 
 namespace coppice {
 
+// Writes to stderr; a stream that takes nothing, as on a full disk, costs no run.
+void Say(const std::string& text);
+
 // Seconds since an arbitrary point, monotonic.
 double Now();
 

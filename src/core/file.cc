@@ -67,6 +67,20 @@ void Rename(const fs::path& from, const fs::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) ThrowDisk("cannot rename to it", to, errno);
 }
 
+constexpr size_t kChunk = size_t{1} << 20;
+
+[[noreturn]] void ThrowUnreadable(const fs::path& path, const std::string& reason) {
+  ThrowBadInput({.what = "cannot read: " + reason, .where = Where(path)});
+}
+
+std::ifstream OpenToRead(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) ThrowUnreadable(path, "it is a folder");
+  std::ifstream in(path, std::ios::binary);
+  if (!in) ThrowUnreadable(path, Reason(errno));
+  return in;
+}
+
 }  // namespace
 
 AtomicFile::AtomicFile(fs::path final_path) : final_path_(std::move(final_path)) {
@@ -110,23 +124,29 @@ void WriteFile(const fs::path& path, std::string_view text) {
   file.Commit();
 }
 
+void CopyFile(const fs::path& from, const fs::path& to) {
+  std::ifstream in = OpenToRead(from);
+  AtomicFile out(to);
+  std::string chunk(kChunk, '\0');
+  while (in) {
+    in.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
+    if (in.bad()) ThrowUnreadable(from, Reason(errno));
+    out.Write(chunk.data(), static_cast<size_t>(in.gcount()));
+  }
+  out.Commit();
+}
+
 std::string ReadFile(const fs::path& path, uint64_t limit) {
-  const auto fail = [&path](const std::string& reason) {
-    ThrowBadInput({.what = "cannot read: " + reason, .where = Where(path)});
-  };
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored)) fail("it is a folder");
-  std::ifstream in(path, std::ios::binary);
-  if (!in) fail(Reason(errno));
+  std::ifstream in = OpenToRead(path);
   std::string text;
-  constexpr size_t kChunk = size_t{1} << 20;
   while (in) {
     const size_t size = text.size();
     text.resize(size + kChunk);
     in.read(text.data() + size, static_cast<std::streamsize>(kChunk));
-    if (in.bad()) fail(Reason(errno));
+    if (in.bad()) ThrowUnreadable(path, Reason(errno));
     text.resize(size + static_cast<size_t>(in.gcount()));
     if (text.size() > limit) {
+      std::error_code ignored;
       const uint64_t found = fs::file_size(path, ignored);
       ThrowBadInput({.what = "the file is too large",
                      .where = Where(path),
@@ -173,6 +193,12 @@ bool HoldsCurrentFolder(const fs::path& folder) {
     if (at == at.parent_path()) break;
   }
   return false;
+}
+
+// Exchanges two folders at one stroke, so that there is one of the name at any time; whether the
+// file system can.
+bool ChangePlaces(const fs::path& one, const fs::path& other) {
+  return ::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0;
 }
 
 // Files written by AtomicFile are on the disk already; copied ones may not be.
@@ -241,19 +267,23 @@ void OutputFolder::Commit() {
   SyncTree(temporary_);
   std::error_code error;
   fs::path aside;
-  if (replace_ && fs::exists(final_path_, error)) {
+  const bool replaces = replace_ && fs::exists(final_path_, error);
+  if (replaces && ChangePlaces(temporary_, final_path_)) {
+    aside = temporary_;
+  } else if (replaces) {
     aside = CreateBeside(final_path_, "old", [this](const fs::path& path) {
       return ::rename(final_path_.c_str(), path.c_str()) == 0;
     });
   }
   // Without `replace`, rename() itself refuses a folder that was filled in the meantime.
-  if (::rename(temporary_.c_str(), final_path_.c_str()) != 0) {
+  if (aside != temporary_ && ::rename(temporary_.c_str(), final_path_.c_str()) != 0) {
     const int reason = errno;
     if (!aside.empty()) ::rename(aside.c_str(), final_path_.c_str());
     ThrowDisk("cannot put the new folder in place", final_path_, reason);
   }
   committed_ = true;
   SyncFolder(final_path_.parent_path());
+  for (const fs::path& parent : new_parents_) SyncFolder(parent.parent_path());
   if (!aside.empty() && !RemoveTree(aside))
     ThrowDisk("the old folder was replaced, but cannot be removed", aside, errno);
 }

@@ -34,6 +34,9 @@ class AtomicFile {
 // Writes a whole small file atomically.
 void WriteFile(const std::filesystem::path& path, std::string_view text);
 
+// Copies a file of any size, atomically. Throws Error: kBadInput when `from` cannot be read.
+void CopyFile(const std::filesystem::path& from, const std::filesystem::path& to);
+
 // Reads a whole file of at most `limit` bytes. Throws Error (kBadInput) when missing, too large or
 // unreadable.
 std::string ReadFile(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 30);
@@ -46,9 +49,10 @@ bool RemoveTree(const std::filesystem::path& path);
 // An output folder being filled: files go to a temporary sibling folder; Commit() fsyncs and
 // renames it to its final name, so that the folder appears whole or not at all. Destroyed without
 // Commit(), it removes the temporary folder. Refuses (kUsage) a final path that exists and is not
-// an empty folder, unless `replace`; a replaced folder is moved aside first and removed only after
-// the new one is in place. Never replaces a file, or a folder that holds the current one. Missing
-// parents are created; a link to a folder is followed.
+// an empty folder, unless `replace`; a replaced folder changes places with the new one, or is moved
+// aside where the file system cannot do that, and is removed only when the new one is in place.
+// Never replaces a file, or a folder that holds the current one. Missing parents are created; a
+// link to a folder is followed.
 class OutputFolder {
  public:
   OutputFolder(const std::filesystem::path& final_path, bool replace);

@@ -210,6 +210,15 @@ TEST_F(FileTest, OutputFolderReplacesAtCommitOnly) {
   EXPECT_EQ(Names(root_), Strings{"out"});
 }
 
+TEST_F(FileTest, CopiesAreWholeAndAtomic) {
+  const std::string text(3 << 20, 'x');
+  WriteFile(root_ / "a", text);
+  CopyFile(root_ / "a", root_ / "b");
+  EXPECT_TRUE(ReadFile(root_ / "b") == text);
+  EXPECT_THROW(CopyFile(root_ / "none", root_ / "c"), Error);
+  EXPECT_EQ(Names(root_), (Strings{"a", "b"}));
+}
+
 TEST_F(FileTest, OutputFolderFollowsALink) {
   fs::create_directory(root_ / "target");
   fs::create_directory_symlink("target", root_ / "out");

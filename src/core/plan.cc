@@ -72,9 +72,8 @@ nlohmann::ordered_json PlanToJson(const Plan& plan) {
   return json;
 }
 
-Plan PlanFromJson(const nlohmann::ordered_json& json, const std::string& where) {
-  const nlohmann::ordered_json& plan =
-      json.is_object() && json.contains("plan") ? json["plan"] : json;
+Plan PlanFromJson(const nlohmann::json& json, const std::string& where) {
+  const nlohmann::json& plan = json.is_object() && json.contains("plan") ? json["plan"] : json;
   try {
     Plan result{plan.at("sub_layers").get<std::vector<std::vector<int64_t>>>(), {}};
     const auto values = plan.value("values", std::vector<int64_t>());

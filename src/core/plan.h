@@ -37,7 +37,7 @@ void ValidateHeads(const Plan& plan, const std::vector<HeadShape>& widths,
 // {"sub_layers": [[kept...], ...]} inside coppice.json, key "plan"; where heads are narrowed also
 // "values" and "keys", a number a sub-layer.
 nlohmann::ordered_json PlanToJson(const Plan& plan);
-Plan PlanFromJson(const nlohmann::ordered_json& json, const std::string& where);
+Plan PlanFromJson(const nlohmann::json& json, const std::string& where);
 
 // The plan that keeps everything.
 Plan FullPlan(const std::vector<int64_t>& units);

@@ -1,14 +1,18 @@
 #include "core/subprocess.h"
 
+#include <fcntl.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 
 #include "core/error.h"
 
@@ -28,7 +32,13 @@ using File = std::unique_ptr<FILE, CloseFile>;
 
 // A file without a name: both sides use it as they like, and no pipe fills up.
 File TemporaryFile() {
-  File file(std::tmpfile());
+  std::error_code error;
+  const std::filesystem::path folder = std::filesystem::temp_directory_path(error);
+  std::string name = ((error ? "/tmp" : folder) / "coppice-XXXXXX").string();
+  const int descriptor = ::mkostemp(name.data(), O_CLOEXEC);
+  if (descriptor < 0) Fail("no temporary file for another program", errno);
+  ::unlink(name.c_str());
+  File file(::fdopen(descriptor, "w+b"));
   if (file == nullptr) Fail("no temporary file for another program", errno);
   return file;
 }
@@ -67,7 +77,8 @@ ProgramResult RunProgram(const std::vector<std::string>& arguments, std::string_
   pid_t child = 0;
   const int problem = posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
-  if (problem == ENOENT || problem == EACCES) return {.code = 127, .output = {}, .errors = {}};
+  if (problem == ENOENT || problem == EACCES || problem == ENOEXEC)
+    return {.code = 127, .output = {}, .errors = {}};
   if (problem != 0) Fail("another program could not be started", problem);
   int status = 0;
   while (waitpid(child, &status, 0) < 0) {

@@ -24,6 +24,12 @@ TEST(Subprocess, SaysThatThereIsNoSuchProgram) {
   EXPECT_EQ(RunProgram({"no-such-program-of-coppice"}, "").code, 127);
 }
 
+TEST(Subprocess, PutsItsFilesWhereTheUserSays) {
+  ::setenv("TMPDIR", testing::TempDir().c_str(), 1);
+  EXPECT_EQ(RunProgram({"cat"}, "text").output, "text");
+  ::unsetenv("TMPDIR");
+}
+
 TEST(Subprocess, SaysThatASignalEndedIt) {
   EXPECT_EQ(RunProgram({"sh", "-c", "kill -9 $$"}, "").code, 128 + 9);
 }

@@ -61,8 +61,13 @@ struct Answer {
 };
 
 Answer Ask(const std::filesystem::path& file, const Json& request) {
-  const ProgramResult result = RunProgram(
-      {PythonProgram(), "-c", std::string(kRunOnnxScript), file.string()}, request.dump());
+  ProgramResult result;
+  try {
+    result = RunProgram({PythonProgram(), "-c", std::string(kRunOnnxScript), file.string()},
+                        request.dump());
+  } catch (const Error& error) {  // a run that is done is not thrown away for a check
+    return {"onnxruntime", Printable(error.what(), 300), {}};
+  }
   if (result.code == kNoProgram || result.code == kNoRuntime) return {};
   Answer answer = {"onnxruntime", {}, Json::parse(result.output, nullptr, false)};
   if (result.code != 0 || answer.json.is_discarded()) {

@@ -22,15 +22,15 @@ void RequireGgufForm(const Model& model, const FormOptions& options) {
                 .found = model.source.string(),
                 .hint = "write hf, or prune with --finer none"});
   }
-  if (model.spec.form == BlockForm::kDecoder) {
+  if (model.spec.form == BlockForm::kDecoder && model.spec.image.grid == 0) {
     MakeGgufMetadata(model, options.vocabulary);
     return;
   }
-  ThrowUsage({.what = "encoders are not written as GGUF",
+  ThrowUsage({.what = "only language models are written as GGUF",
               .where = "--to gguf",
-              .expected = "a language model",
+              .expected = "a language model of text",
               .found = model.spec.family + ", " + TaskName(model.spec.task),
-              .hint = "write onnx or hf"});
+              .hint = model.spec.form == BlockForm::kEncoder ? "write onnx or hf" : "write hf"});
 }
 
 }  // namespace

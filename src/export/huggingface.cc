@@ -39,7 +39,7 @@ void WriteHuggingFace(const Model& model, const std::filesystem::path& folder) {
   if (model.gguf) WriteTokenizer(model, folder);
   for (const std::filesystem::path& file : model.passthrough) {
     const bool replaced = loader != nullptr && file.filename() == loader->name;
-    if (!replaced) WriteFile(folder / file.filename(), ReadFile(file));
+    if (!replaced) CopyFile(file, folder / file.filename());
   }
   if (loader != nullptr) WriteFile(folder / loader->name, loader->text);
 }

@@ -1,4 +1,4 @@
-// Writes a model as a Hugging Face folder: config.json, model.safetensors (or shards), and the
+// Writes a model as a Hugging Face folder: config.json, model.safetensors, and the
 // source folder's other files unchanged; for a family without a stock class the Python file that
 // loads it. Of a model from a GGUF file, tokenizer.json and tokenizer_config.json are made of its
 // vocabulary.

@@ -12,7 +12,7 @@ void RequireOnnxForm(const Model& model) {
               .where = "--to onnx",
               .expected = "an encoder",
               .found = model.spec.family + ", " + TaskName(model.spec.task),
-              .hint = "write gguf or hf"});
+              .hint = model.spec.image.grid > 0 ? "write hf" : "write gguf or hf"});
 }
 
 void WriteOnnx(const Model& model, OnnxStyle style, const std::filesystem::path& folder,
@@ -22,7 +22,7 @@ void WriteOnnx(const Model& model, OnnxStyle style, const std::filesystem::path&
   if (std::filesystem::exists(folder / "config.json")) return;  // another form's, and the same
   WriteFile(folder / "config.json", model.config.dump(2) + "\n");
   for (const std::filesystem::path& file : model.passthrough)
-    WriteFile(folder / file.filename(), ReadFile(file));
+    CopyFile(file, folder / file.filename());
 }
 
 }  // namespace coppice

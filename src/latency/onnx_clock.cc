@@ -22,7 +22,8 @@ Json Ask(const Json& request, const std::string& where) {
   constexpr int kNoRuntime = 69;  // of the script
   constexpr int kNoProgram = 127;
   const ProgramResult result =
-      RunProgram({PythonProgram(), "-c", std::string(kTimeOnnxScript)}, request.dump());
+      RunProgram({PythonProgram(), "-c", std::string(kTimeOnnxScript)},
+                 request.dump(-1, ' ', false, Json::error_handler_t::replace));
   if (result.code == kNoProgram || result.code == kNoRuntime) {
     ThrowEnvironment({.what = "onnxruntime is not at hand",
                       .where = PythonProgram(),

@@ -13,8 +13,8 @@ Batch RandomBatch(const ModelSpec& spec, int64_t rows, int64_t tokens, const Com
   Random random(0);
   std::vector<int64_t> ids;
   for (int64_t i = 0; i < rows * tokens; ++i) {
-    const int64_t id = random.Below(spec.vocabulary - 1);
-    ids.push_back(id >= spec.pad_id ? id + 1 : id);
+    const int64_t id = random.Below(spec.vocabulary);  // any but padding, where there is another
+    ids.push_back(id == spec.pad_id ? (id + 1) % spec.vocabulary : id);
   }
   Batch batch;
   batch.ids = at::tensor(ids, at::kLong).view({rows, tokens}).to(compute.device);

@@ -18,11 +18,17 @@ using Json = nlohmann::ordered_json;
 
 std::string ProcessorName() {
   std::ifstream info("/proc/cpuinfo");
+  std::string parts;
   for (std::string line; std::getline(info, line);) {
     const size_t colon = line.find(": ");
-    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+    if (colon == std::string::npos) continue;
+    if (line.starts_with("model name")) return line.substr(colon + 2);
+    // Of Arm, which has no name there.
+    if (line.starts_with("CPU implementer") || line.starts_with("CPU part"))
+      parts.append(1, ' ').append(line, colon + 2);
+    if (line.starts_with("CPU revision")) break;  // the first processor's last line
   }
-  return "unknown";
+  return parts.empty() ? "unknown" : fmt::format("Arm{}", parts);
 }
 
 Json CurveJson(const LatencyCurve& curve) { return {{"units", curve.units}, {"ms", curve.ms}}; }
@@ -71,7 +77,7 @@ Json LatencyKey(const ModelSpec& spec, const LatencySetting& setting) {
   }
   return {{"runtime", RuntimeVersion(setting.runtime)},
           {"processor", ProcessorName()},
-          {"device", here ? DeviceName(setting.compute) : "cpu"},
+          {"device", here ? DeviceName(setting.compute) + DeviceModel(setting.compute) : "cpu"},
           {"dtype", here ? DtypeName(setting.compute) : "float32"},
           {"operators", here                                 ? ""
                         : setting.style == OnnxStyle::kFused ? "fused"

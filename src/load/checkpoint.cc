@@ -48,10 +48,13 @@ bool IsPassedOn(std::string_view name) {
                                            ".pt",
                                            ".pth",
                                            ".ckpt",
+                                           ".ot",
+                                           ".tflite",
+                                           ".npz",
+                                           ".bin",
                                            ".bin.index.json"};
   if (name.starts_with('.')) return false;
   if (std::find(std::begin(kOwn), std::end(kOwn), name) != std::end(kOwn)) return false;
-  if (name.starts_with("pytorch_model") && name.ends_with(".bin")) return false;
   return std::none_of(std::begin(kWeights), std::end(kWeights),
                       [name](std::string_view ending) { return name.ends_with(ending); });
 }

@@ -29,7 +29,7 @@ struct Checkpoint {
   // The safetensors files, sorted.
   std::vector<std::filesystem::path> weight_files;
   // Files to copy unchanged, sorted: tokenizer.json, vocab.txt, ... Neither weights in any format
-  // nor config.json, coppice.json and report.html.
+  // nor what is written anew: config.json, coppice.json, report.html, modeling_coppice.py.
   std::vector<std::filesystem::path> passthrough;
 };
 

@@ -45,6 +45,11 @@ std::shared_ptr<MappedFile> MappedFile::Open(const std::filesystem::path& path) 
     if (data == MAP_FAILED) failed = errno;
   }
   ::close(descriptor);  // the mapping does not need it
+  if (failed == ENOMEM) {
+    ThrowEnvironment({.what = "no address space to map it",
+                      .where = Printable(path.string(), 500),
+                      .found = Reason(failed)});
+  }
   if (failed != 0) Fail(path, Reason(failed));
   if (!regular) Fail(path, "it is not a regular file");
   return std::shared_ptr<MappedFile>(new MappedFile(static_cast<std::byte*>(data), size));

@@ -17,10 +17,24 @@ namespace {
 constexpr int64_t kShortWindow = 128;
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
+// (B, 1, 1, T) float32: 0 at a text's tokens, -inf behind them. lengths: (B) int64.
+at::Tensor PaddingAfter(const at::Tensor& lengths, int64_t tokens) {
+  const at::Tensor behind = at::arange(tokens, lengths.options()).ge(lengths.unsqueeze(1));
+  return at::zeros(behind.sizes(), lengths.options().dtype(at::kFloat))
+      .masked_fill(behind, kMinusInfinity)
+      .unsqueeze(1)
+      .unsqueeze(1);
+}
+
 // Contiguous: LibTorch's fused kernels on a GPU take no other.
 at::Tensor AttentionBias(const SubLayer& sub, const AttentionContext& context,
                          at::ScalarType dtype) {
-  const at::Tensor padding = context.padding.defined() ? context.padding.to(dtype) : at::Tensor();
+  at::Tensor padding = context.padding;
+  // Packed short texts need none where heads have a kernel; these have not.
+  const TextRows& texts = context.texts;
+  if (!padding.defined() && !context.causal && texts.packed && texts.lengths.defined())
+    padding = PaddingAfter(texts.lengths, texts.longest);
+  if (padding.defined()) padding = padding.to(dtype);
   if (!sub.relative_bias.defined()) return padding;
   const int64_t tokens = context.buckets.size(0);
   const at::Tensor bias = sub.relative_bias.to(dtype)
@@ -135,12 +149,8 @@ AttentionContext ContextOf(const Network& net, const Batch& batch, const TextRow
   AttentionContext context;
   context.texts = texts;
   context.is_short = AreShort(net, texts);
-  if (batch.padded && !(texts.packed && context.is_short)) {
-    context.padding = at::zeros(batch.mask.sizes(), batch.ids.options().dtype(at::kFloat))
-                          .masked_fill(batch.mask.logical_not(), kMinusInfinity)
-                          .unsqueeze(1)
-                          .unsqueeze(1);
-  }
+  if (batch.padded && !(texts.packed && context.is_short))
+    context.padding = PaddingAfter(texts.lengths, texts.longest);
   const int64_t tokens = texts.longest;
   for (const SubLayer& sub : net.sub_layers) {
     if (!sub.relative_bias.defined()) continue;

@@ -2,6 +2,8 @@
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <exception>
+
 namespace coppice {
 
 std::optional<c10::Event> AskedSoFar(const Compute& compute) {
@@ -21,7 +23,10 @@ OwnStream::OwnStream(const Compute& compute, std::optional<c10::Event>* before) 
 }
 
 OwnStream::~OwnStream() {
-  if (stream_) stream_->synchronize();
+  try {
+    if (stream_) stream_->synchronize();
+  } catch (const std::exception&) {  // a device that failed says so again to whoever asks next
+  }
 }
 
 }  // namespace coppice

@@ -137,4 +137,11 @@ ModelSize MeasureSize(const Model& model, double tokens) {
   return size;
 }
 
+int64_t BytesInFile(const std::filesystem::path& file, const ModelSize& size) {
+  std::error_code error;
+  if (file.extension() != ".gguf") return size.bytes;
+  const auto bytes = std::filesystem::file_size(file, error);
+  return error ? size.bytes : static_cast<int64_t>(bytes);
+}
+
 }  // namespace coppice

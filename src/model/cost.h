@@ -54,9 +54,13 @@ struct ModelSize {
   int64_t macs = 0;               // with the head
   int64_t parameters_blocks = 0;  // of units alone
   int64_t parameters = 0;         // a layer's copy of a shared table is not counted
-  int64_t bytes = 0;              // of all tensors, in the file's dtypes
+  int64_t bytes = 0;              // of all tensors, in the dtypes that they have here
 };
 
 ModelSize MeasureSize(const Model& model, double tokens);
+
+// Of the file, where that is a GGUF file, whose numbers have other types than ours; otherwise
+// size.bytes.
+int64_t BytesInFile(const std::filesystem::path& file, const ModelSize& size);
 
 }  // namespace coppice

@@ -102,12 +102,6 @@ void ReadNumbers(const DecoderFamily& family, const ConfigReader& read, ModelSpe
                    .expected = "a number above 0 and below 1",
                    .found = fmt::to_string(spec->norm_eps)});
   }
-  if (!(spec->norm_eps >= 0 && spec->norm_eps < 1)) {
-    ThrowBadInput({.what = "bad \"rms_norm_eps\"",
-                   .where = read.where(),
-                   .expected = "a number from 0 to 1",
-                   .found = fmt::to_string(spec->norm_eps)});
-  }
   const std::string activation = read.TextOr("hidden_act", "silu");
   if (activation != "silu") {
     ThrowBadInput({.what = "unknown \"hidden_act\"",
@@ -130,7 +124,7 @@ DenseSizes ReadSizes(const ConfigReader& read, ModelSpec* spec) {
   dense.groups = read.IntegerOr("num_key_value_heads", dense.heads, 1, dense.heads);
   dense.channels = read.Integer("intermediate_size", 1, kMaxDimension);
   spec->head_width = read.IntegerOr("head_dim", spec->width / dense.heads, 2, kMaxDimension);
-  if (dense.heads % dense.groups != 0 || spec->head_width % 2 != 0) {
+  if (dense.heads % dense.groups != 0 || spec->head_width < 2 || spec->head_width % 2 != 0) {
     ThrowBadInput(
         {.what = "the head counts do not fit together",
          .where = read.where(),

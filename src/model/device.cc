@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "model/cuda/kernels.h"
 
 namespace coppice {
 namespace {
@@ -56,7 +57,8 @@ Compute ChooseCompute(const std::string& device, const std::string& dtype, Purpo
   } else if (dtype == "bfloat16") {
     compute.dtype = at::kBFloat16;
   } else if (dtype == "auto") {
-    const bool fast = compute.device.is_cuda() || ProcessorMultipliesBfloat16();
+    const bool fast = compute.device.is_cuda() ? cuda::Available(compute.device.index())
+                                               : ProcessorMultipliesBfloat16();
     compute.dtype = purpose == Purpose::kCalibrate && fast ? at::kBFloat16 : at::kFloat;
   } else {
     ThrowUsage({.what = "unknown dtype",
@@ -86,6 +88,11 @@ int64_t PeakDeviceBytes(const Compute& compute) {
 }
 
 std::string DeviceName(const Compute& compute) { return compute.device.str(); }
+
+std::string DeviceModel(const Compute& compute) {
+  if (!compute.device.is_cuda()) return {};
+  return fmt::format(" {}", cuda::NameOf(compute.device.index()));
+}
 
 std::string DtypeName(const Compute& compute) {
   return compute.dtype == at::kBFloat16 ? "bfloat16" : "float32";

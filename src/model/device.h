@@ -31,7 +31,8 @@ void UseThreads(int threads);
 // 0 of the CPU.
 int64_t PeakDeviceBytes(const Compute& compute);
 
-std::string DeviceName(const Compute& compute);  // "cpu", "cuda:0"
-std::string DtypeName(const Compute& compute);   // "float32", "bfloat16"
+std::string DeviceName(const Compute& compute);   // "cpu", "cuda:0"
+std::string DeviceModel(const Compute& compute);  // " NVIDIA H200"; empty of the CPU
+std::string DtypeName(const Compute& compute);    // "float32", "bfloat16"
 
 }  // namespace coppice

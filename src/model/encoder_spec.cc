@@ -211,8 +211,10 @@ ModelSpec MakeEncoderSpec(const EncoderFamily& family, const Json& config, Tenso
   spec.positions = family.positions;
   const int64_t default_pad = spec.positions == PositionRule::kAfterPadding ? 1 : 0;
   spec.pad_id = read.IntegerOr("pad_token_id", default_pad, 0, spec.vocabulary - 1);
-  const int64_t rows = read.IntegerOr("max_position_embeddings", 512, 1, kMaxDimension);
-  spec.max_tokens = rows - (spec.positions == PositionRule::kAfterPadding ? spec.pad_id + 1 : 0);
+  const int64_t before = spec.positions == PositionRule::kAfterPadding ? spec.pad_id + 1 : 0;
+  const int64_t rows =
+      read.IntegerOr("max_position_embeddings", before + 512, before + 1, kMaxDimension);
+  spec.max_tokens = rows - before;
   spec.norm_eps = read.NumberOr("layer_norm_eps", family.default_norm_eps);
   spec.activation = ReadActivation(read, family.activation_key);
   if (read.TextOr("position_embedding_type", "absolute") != "absolute") {

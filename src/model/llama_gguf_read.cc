@@ -162,6 +162,10 @@ Json MakeConfig(const GgufFile& file, const std::string& where) {
       "attention.key_length", width / std::max<int64_t>(1, heads[0]), 2, kMaxDimension);
   const int64_t value_width =
       keys.IntegerOr("attention.value_length", head_width, 2, kMaxDimension);
+  if (head_width % 2 != 0) {
+    Refuse("keys that cannot rotate", where, "an even attention.key_length",
+           fmt::to_string(head_width));
+  }
   if (value_width != head_width) {
     Refuse("keys and values of other widths", where, fmt::to_string(head_width),
            fmt::to_string(value_width));

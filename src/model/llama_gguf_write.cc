@@ -82,15 +82,18 @@ uint32_t FileType(GgmlType type) {
   }
 }
 
-// The old file's keys under the architecture's own name, but for those that say sizes.
+// The old file's keys of its architecture, under the new one's name, but for those that say sizes.
 void CopyArchitectureKeys(const GgufMetadata& old, const std::string& architecture,
                           GgufMetadata* metadata) {
   static const std::set<std::string> said = {"feed_forward_length",     "attention.head_count",
                                              "attention.head_count_kv", "attention.key_length",
                                              "attention.value_length",  "rope.dimension_count"};
+  std::string own = "llama.";
+  for (const auto& [key, value] : old)
+    if (key == "general.architecture") own = value.As<std::string>().value_or("llama") + ".";
   for (const auto& [key, value] : old) {
-    if (!key.starts_with("llama.") && !key.starts_with("deci.")) continue;
-    const std::string name = key.substr(key.find('.') + 1);
+    if (!key.starts_with(own)) continue;
+    const std::string name = key.substr(own.size());
     if (said.count(name) == 0) metadata->emplace_back(architecture + "." + name, value);
   }
 }

@@ -150,6 +150,13 @@ TEST(TinyModel, PackedRowsGiveWhatPaddedOnesGive) {
     }
     const at::Tensor padded = RunSubLayers(tiny.net, batch);
     EXPECT_LT(MaxDifference(rows, RealRows(batch, padded)), 3e-6);
+    // As a device has it whose heads need no padding, for heads that have no kernel.
+    AttentionContext without = context;
+    without.padding.reset();
+    const SubLayer& first = tiny.net.sub_layers[0];
+    const at::Tensor start = Begin(tiny.net, batch, context).exact;
+    EXPECT_TRUE(UnitInputs(tiny.net, first, start, without)
+                    .equal(UnitInputs(tiny.net, first, start, context)));
     const at::Tensor unpacked = Unpacked(context.texts, rows);
     EXPECT_TRUE(unpacked.sizes().equals(padded.sizes()));
     EXPECT_TRUE(Packed(context.texts, unpacked).equal(rows));

@@ -89,8 +89,8 @@ bool IsTiles(int64_t width) {
 
 bool AreShort(const Network& net, const TextRows& texts) {
   return net.spec.form == BlockForm::kEncoder && net.compute.device.is_cuda() &&
-         net.compute.dtype == at::kBFloat16 && texts.longest <= cuda::kMostAttentionTokens &&
-         cuda::Available(net.compute.device.index());
+         net.compute.dtype == at::kBFloat16 && cuda::Available(net.compute.device.index()) &&
+         texts.longest <= cuda::MostAttentionTokens(net.compute.device.index());
 }
 
 bool HasShortAttention(const SubLayer& sub) {

@@ -33,6 +33,11 @@ at::Tensor Unpacked(const TextRows& texts, const at::Tensor& rows) {
       .view({texts.texts, texts.longest, width});
 }
 
+at::Tensor FirstOfEach(const TextRows& texts, const at::Tensor& rows) {
+  return texts.starts.defined() ? rows.index_select(0, texts.starts)
+                                : rows.view({texts.texts, texts.longest, -1}).select(1, 0);
+}
+
 at::Tensor Packed(const TextRows& texts, const at::Tensor& padded) {
   if (!texts.packed) return padded;
   const at::Tensor rows = padded.flatten(0, 1);

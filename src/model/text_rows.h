@@ -34,6 +34,9 @@ TextRows PackedRows(const Batch& batch);
 // Packed rows (M, n) with zeros where padding stands: (B, T, n). Padded ones are as they were.
 at::Tensor Unpacked(const TextRows& texts, const at::Tensor& rows);
 
+// Of packed rows (M, n) every text's first: (B, n).
+at::Tensor FirstOfEach(const TextRows& texts, const at::Tensor& rows);
+
 // The other way, where texts are packed: (B, T, n) to (M, n).
 at::Tensor Packed(const TextRows& texts, const at::Tensor& padded);
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <future>
 #include <utility>
 #include <vector>
@@ -50,7 +51,8 @@ struct Contest {
   void Try(const std::vector<Entry>& entries) {
     const auto count = static_cast<int64_t>(entries.size());
     const bool on_cpu = dense.compute.device.is_cpu();
-    if (dense.streamed || count == 1 || (on_cpu && AtOnce(dense.compute) > count)) {
+    const int64_t threads = AtOnce(dense.compute);
+    if (dense.streamed || count == 1 || (on_cpu && (threads == 1 || threads > count))) {
       for (const Entry& entry : entries)
         Judge(entry, RepairEntry(model, dense, samples, entry, console));
       return;
@@ -62,11 +64,11 @@ struct Contest {
         const auto at = static_cast<size_t>(k);
         repairs[at] = RepairEntry(model, dense, samples, entries[at], console, &progress);
       };
-      std::vector<std::future<void>> trials;
+      std::vector<std::future<void>> beside;
       if (on_cpu) ForEachAtOnce(dense.compute, count, repair);
       for (int64_t k = 0; k < count && !on_cpu; ++k)
-        trials.push_back(Beside(dense.compute, [&repair, k] { repair(k); }));
-      for (std::future<void>& trial : trials) trial.get();
+        beside.push_back(Beside(dense.compute, [&repair, k] { repair(k); }));
+      for (std::future<void>& one : beside) one.get();
     }
     for (size_t k = 0; k < entries.size(); ++k) Judge(entries[k], std::move(repairs[k]));
   }
@@ -78,7 +80,8 @@ struct Contest {
                              entry.tune.align ? ", aligned" : "", divergence.mean()));
     const auto chosen = std::find_if(trials->begin(), trials->end(),
                                      [](const Trial& trial) { return trial.chosen; });
-    const bool better = chosen == trials->end() || divergence.mean() < chosen->divergence.mean();
+    const bool better = chosen == trials->end() || !std::isfinite(chosen->divergence.mean()) ||
+                        divergence.mean() < chosen->divergence.mean();
     if (better) {
       best = entry;
       if (whole) repaired = std::move(tried);
@@ -91,11 +94,13 @@ struct Contest {
 
 // A share of the samples, for trials: an eighth, more where that is few tokens. What a GPU takes
 // for few, it repairs in the time of launches: trials of all spare another repair then.
-Samples TrialSamples(const Samples& samples, at::Device device) {
+Samples TrialSamples(const Samples& samples, const Network& dense) {
   constexpr int64_t kShare = 8, kFewTokens = 3072, kFewOnGpu = 49152;
   Samples rest = samples;
-  const int64_t few = device.is_cpu() ? kFewTokens : kFewOnGpu;
-  const int64_t share = std::min(kShare, samples.tokens() / few);
+  const bool bound_by_launches = dense.compute.device.is_cuda() && !dense.streamed;
+  const int64_t few = bound_by_launches ? kFewOnGpu : kFewTokens;
+  const int64_t share =
+      std::min({kShare, samples.tokens() / few, static_cast<int64_t>(samples.samples.size())});
   return share > 1 ? TakeEvery(share, &rest) : rest;
 }
 
@@ -105,31 +110,35 @@ Repaired RunContest(const Model& model, const Network& dense, const FitSamples& 
                     const ObsPlans& all, TuneOptions tune, const std::string& align,
                     const Console& console, PruneReport* report) {
   const std::vector<ObsPlan>& plans = all.plans;
-  tune.align = align != "no";
+  // Only what makes up for the layers before has two streams to align, and with the dense model's
+  // inputs no outputs to judge by.
+  const bool has_drift = tune.target == Target::kDrift;
+  const bool choose_align = has_drift && align == "best";
+  tune.align = has_drift && align != "no";
   Entry entry = {&plans.front(), &all.bases, tune};
-  const bool choose = plans.size() > 1 || align == "best";
+  const bool choose = tune.target != Target::kDense && (plans.size() > 1 || choose_align);
   if (choose && !samples.held_out.samples.empty()) {
-    const Samples part = TrialSamples(samples.fitted, dense.compute.device);
+    const Samples part = TrialSamples(samples.fitted, dense);
     const bool whole = part.samples.size() == samples.fitted.samples.size();
     Contest contest{model, dense, {part, samples.held_out}, console, &report->trials, {},
                     whole, {}};
     TuneOptions tried = tune;
     if (!whole) {  // without what helps all plans alike
       tried.inner_steps = 0;
-      tried.align = align == "best";
+      tried.align = choose_align;
       tried.tokens_per_input = 0;  // the drift's target alone
     }
     std::vector<Entry> entries;
     entries.reserve(plans.size());
     for (const ObsPlan& plan : plans) entries.push_back({&plan, &all.bases, tried});
     contest.Try(entries);
-    if (align == "best") {
+    if (choose_align) {
       Entry other = contest.best;
       other.tune.align = !other.tune.align;
       contest.Try({other});
     }
     entry = contest.best;
-    const bool aligned = align == "best" ? entry.tune.align : tune.align;
+    const bool aligned = choose_align ? entry.tune.align : tune.align;
     entry.tune = tune;
     entry.tune.align = aligned;
     if (whole) {

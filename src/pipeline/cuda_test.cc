@@ -155,6 +155,19 @@ Samples SamplesOf(const std::vector<int64_t>& lengths) {
   return samples;
 }
 
+// (M, D) the residual stream's real rows at the end, packed all the way as repairs walk.
+at::Tensor PackedEnd(const Network& net, const Samples& samples) {
+  std::vector<at::Tensor> ends;
+  for (const Batch& batch : MakeBatches(samples, net.spec, 1 << 14, net.compute.device)) {
+    const AttentionContext context = MakePackedContext(net, batch);
+    at::Tensor hidden = Begin(net, batch, context).exact;
+    for (const SubLayer& sub : net.sub_layers)
+      hidden = AddBranch(net, sub, hidden, Project(sub, UnitInputs(net, sub, hidden, context)));
+    ends.push_back(hidden);
+  }
+  return at::cat(ends);
+}
+
 // bfloat16 with the device's kernels for short texts is no further from float32 than bfloat16 with
 // LibTorch's on the processor: shapes that the kernels take, shapes that they leave, padded batches
 // and single texts, sub-layers without units, one segment and several.
@@ -181,6 +194,9 @@ TEST_F(CudaTest, ShortTextsAreAsExactAsBfloat16OnTheProcessor) {
       const std::vector<at::Tensor> expected = RunModel(exact, samples, kQuiet);
       EXPECT_LT(Error(RunModel(on_cuda, samples, kQuiet), expected),
                 5e-3 + 1.5 * Error(RunModel(rounded, samples, kQuiet), expected));
+      const at::Tensor end = PackedEnd(exact, samples);
+      EXPECT_LT(Error({PackedEnd(on_cuda, samples)}, {end}),
+                5e-3 + 1.5 * Error({PackedEnd(rounded, samples)}, {end}));
       for (const bool curvature : {false, true}) {
         const MaskGradientOptions options = {.curvature = curvature};
         MaskGradientOptions in_segments = options;

@@ -55,6 +55,11 @@ Examples ReadExamples(const Model& model, const Network& dense,
                       const std::optional<Tokenizer>& tokenizer, const Console& console,
                       PruneReport* report) {
   const PruneOptions& options = report->options;
+  if (!options.eval.empty() && model.spec.task == Task::kNone) {
+    ThrowUsage({.what = "a model of embeddings has no metric",
+                .where = "--eval " + options.eval.string(),
+                .hint = "compare the models afterwards: coppice compare"});
+  }
   Examples examples;
   Samples& fitted = examples.fitted;
   Samples& held_out = examples.held_out;
@@ -63,7 +68,7 @@ Examples ReadExamples(const Model& model, const Network& dense,
                      : CalibrateOnImages(dense, ImagesOf(options), console);
   if (options.method == "obs" && fitted.samples.size() > 1) {
     const auto drawn = static_cast<int64_t>(fitted.samples.size());
-    held_out = TakeEvery(std::min(kFittedPerHeldOut + 1, drawn), &fitted);
+    held_out = HoldOut(std::min(kFittedPerHeldOut + 1, drawn), &fitted);
   }
   report->held_out = static_cast<int64_t>(held_out.samples.size());
   report->samples = static_cast<int64_t>(fitted.samples.size());

@@ -11,6 +11,11 @@ namespace {
 
 void RefuseToReplace(const GenerateOptions& options) {
   std::error_code error;
+  if (std::filesystem::is_directory(options.out, error)) {
+    ThrowUsage({.what = "the output is a folder",
+                .where = options.out.string(),
+                .expected = "a new file"});
+  }
   if (!std::filesystem::exists(options.out, error)) return;
   if (options.replace && std::filesystem::is_regular_file(options.out, error)) return;
   ThrowUsage({.what = "the output exists",

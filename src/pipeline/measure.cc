@@ -9,6 +9,7 @@
 #include "eval/run_model.h"
 #include "eval/run_onnx.h"
 #include "model/device.h"
+#include "model/finite.h"
 #include "model/network.h"
 #include "pipeline/image_data.h"
 #include "pipeline/source.h"
@@ -32,6 +33,7 @@ void RequireRun(const std::filesystem::path& file, const std::string& runtime,
 
 struct Measured {
   Measurement measurement;
+  std::filesystem::path path;  // as given
   std::filesystem::path onnx;  // the file that ONNX Runtime runs; empty: the network is run
   Network net;                 // of an ONNX file the spec alone
   Samples samples;
@@ -59,6 +61,7 @@ Measured Prepare(const std::filesystem::path& path, const Dataset& dataset,
   const Model model = LoadModel(path);
   const ModelSpec& spec = model.spec;
   Measured result;
+  result.path = path;
   result.samples = spec.image.grid > 0
                        ? ReadImageSamples(spec, options.data, {.first = options.limit})
                        : ReadSamples(spec, LoadTokenizer(model), dataset, options);
@@ -110,6 +113,8 @@ Measured PrepareOnnx(const std::filesystem::path& file, const Measured* other,
 }
 
 void AddMetric(const Dataset& dataset, Measured* measured) {
+  if (measured->onnx.empty() && !AllFinite(measured->outputs))
+    ThrowNotFinite(LoadModel(measured->path), "outputs");
   if (!measured->samples.labelled) return;
   measured->measurement.metric =
       ComputeMetric(measured->net.spec, dataset, measured->samples, measured->outputs);

@@ -43,13 +43,14 @@ std::vector<int64_t> MeasuredCounts(const ModelSpec& spec, const PruneOptions& o
 }
 
 Samples MeasuredSamples(const Samples& samples, const ModelSpec& spec) {
-  constexpr size_t kSamples = 128, kTexts = 2, kTextTokens = 512;
+  constexpr size_t kSamples = 128, kTexts = 4, kTextTokens = 256;
   const bool language = spec.task == Task::kLanguageModel;
   Samples few;
   few.labelled = samples.labelled;
-  for (const Sample& sample : samples.samples) {
-    if (few.samples.size() == (language ? kTexts : kSamples)) break;
-    few.samples.push_back(sample);
+  const size_t all = samples.samples.size();
+  const size_t count = std::min(all, language ? kTexts : kSamples);
+  for (size_t k = 0; k < count; ++k) {  // spread, since files stand one after the other
+    few.samples.push_back(samples.samples[(2 * k + 1) * all / (2 * count)]);
     Encoding& encoding = few.samples.back().encoding;
     if (!language || encoding.ids.size() <= kTextTokens) continue;
     encoding.ids.resize(kTextTokens);
@@ -63,7 +64,7 @@ double ScaleCurve(const std::vector<int64_t>& counts, const std::vector<double>&
   double sum = 0, terms = 0;
   for (size_t k = 0; k < counts.size(); ++k) {
     const double estimated = LossAt(*curve, counts[k]);
-    if (counts[k] == 0 || measured[k] < 4 * floor || !(estimated > 0)) continue;
+    if (counts[k] == 0 || measured[k] <= 4 * floor || !(estimated > 0)) continue;
     sum += std::log((measured[k] - floor) / estimated);
     ++terms;
   }
@@ -77,12 +78,16 @@ double ScaleCurve(const std::vector<int64_t>& counts, const std::vector<double>&
 
 void MeasureLevels(const Network& dense, const Samples& held_out, const MeasuredLevels& levels,
                    const Console& console, ObsScores* scores) {
+  constexpr double kLost = 1e6;  // nats: outputs that are no numbers
   const size_t count = dense.sub_layers.size();
   std::vector<std::vector<Replacement>> all = levels.refits;  // shares the tensors
   for (size_t i = 0; i < count; ++i)
     all[i].insert(all[i].end(), levels.narrow_keys[i].begin(), levels.narrow_keys[i].end());
-  const std::vector<std::vector<double>> measured =
+  std::vector<std::vector<double>> measured =
       MeasureReplacements(dense, MeasuredSamples(held_out, dense.spec), all, {}, console);
+  for (std::vector<double>& of_sub_layer : measured) {
+    for (double& loss : of_sub_layer) loss = std::isfinite(loss) ? loss : kLost;
+  }
   for (size_t i = 0; i < count; ++i) {
     const size_t refits = levels.refits[i].size();
     // One refit more than counts is the unchanged sub-layer.

@@ -77,6 +77,17 @@ ObsPlan PlanByFisher(const ModelSpec& spec, const ObsScores& scores, const CostT
   return result;
 }
 
+// What search() finds; nothing where it can not meet the budget.
+template <typename Search>
+std::optional<ObsPlan> IfAny(const Search& search) {
+  try {
+    return search();
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kBudget) throw;
+    return {};
+  }
+}
+
 // The same with `macs` as costs, at a share of them whose plan costs `limit` at most by `costs`
 // where a thousandth more does not; nothing where no such share is found.
 std::optional<ObsPlan> FisherAtMacs(const ModelSpec& spec, const ObsScores& scores,
@@ -86,18 +97,12 @@ std::optional<ObsPlan> FisherAtMacs(const ModelSpec& spec, const ObsScores& scor
   int64_t low = 0, high = macs.Dense() + 1;
   while (high - low > std::max<int64_t>(1, macs.Dense() / 1024)) {
     const int64_t middle = low + (high - low) / 2;
-    ObsPlan tried;
-    try {
-      tried = PlanByFisher(spec, scores, macs, middle, limits, options);
-    } catch (const Error& error) {
-      if (error.code() != ExitCode::kBudget) throw;
-      low = middle;  // too few for any plan
-      continue;
-    }
-    const bool in_time = costs.Of(tried.plan) <= limit;
+    std::optional<ObsPlan> tried =
+        IfAny([&] { return PlanByFisher(spec, scores, macs, middle, limits, options); });
+    const bool in_time = !tried || costs.Of(tried->plan) <= limit;  // none: too few for any plan
     (in_time ? low : high) = middle;
-    if (!in_time) continue;
-    tried.name = "fisher at MACs";
+    if (!in_time || !tried) continue;
+    tried->name = "fisher at MACs";
     best = std::move(tried);
   }
   return best;
@@ -131,13 +136,21 @@ std::vector<ObsPlan> MakeObsPlans(const ModelSpec& spec, const ObsScores& scores
   if (options.allocation == "best" && !plans.empty() && plans[0].plan.narrows()) {
     ObsScores whole = scores;  // shares the tensors
     whole.heads = {};
-    plans.push_back(PlanByLevels(spec, whole, costs, limit, limits));
-    plans.back().name = "whole heads";
+    std::optional<ObsPlan> found =
+        IfAny([&] { return PlanByLevels(spec, whole, costs, limit, limits); });
+    if (found) {
+      found->name = "whole heads";
+      plans.push_back(*std::move(found));
+    }
   }
   if (wanted("fisher") || options.allocation == "fisher-units") {
+    const auto by_fisher = [&] {
+      return PlanByFisher(spec, scores, costs, limit, limits, options);
+    };
     std::optional<ObsPlan> fisher =
         macs != nullptr ? FisherAtMacs(spec, scores, *macs, costs, limit, limits, options)
-                        : PlanByFisher(spec, scores, costs, limit, limits, options);
+        : plans.empty() ? by_fisher()
+                        : IfAny(by_fisher);
     const bool hopeful =
         fisher && (plans.empty() || fisher->loss <= MostHopeful(spec) * plans[0].loss);
     if (hopeful) plans.push_back(*std::move(fisher));

@@ -18,7 +18,9 @@ namespace coppice {
 
 // A plan that competes.
 struct ObsPlan {
-  std::string name;  // "levels", "whole heads" or "fisher"; "levels at MACs", "fisher at MACs"
+  // "levels", "whole heads" or "fisher"; "levels at MACs", "fisher at MACs"; "levels, round N";
+  // "uniform"; "plan", a file's
+  std::string name;
   Plan plan;
   double loss = 0;  // predicted, nats
 };

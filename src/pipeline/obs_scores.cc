@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <tuple>
@@ -41,7 +42,17 @@ std::vector<ReaderMoments> MomentsOfReaders(const Network& dense, const FitSampl
 Samples ScoredSamples(const Samples& samples) {
   constexpr int64_t kFewTokens = 16384;
   Samples rest = samples;
-  return samples.tokens() < kFewTokens ? rest : TakeEvery(2, &rest);
+  const bool few = samples.tokens() < kFewTokens || samples.samples.size() < 2;
+  return few ? rest : TakeEvery(2, &rest);
+}
+
+// Rounds refit every sub-layer again, whose moments must be there.
+bool KeepsCurvatures(const Network& dense, const FitSamples& samples, const PruneOptions& options,
+                     const Console& console) {
+  if (options.rounds == 0 || samples.held_out.samples.empty()) return false;
+  if (!dense.streamed) return true;
+  console.Warn("no --rounds: the model does not fit the memory that it may take");
+  return false;
 }
 
 // What stays the same from sub-layer to sub-layer.
@@ -52,6 +63,7 @@ struct Sweeps {
   HeadParts parts;
   std::vector<ReaderMoments> moments;  // of every sub-layer, where keys are narrowed
   bool measures;                       // there are samples to measure levels on
+  bool keeps_curvatures;               // for rounds
   double damping;
 };
 
@@ -148,6 +160,12 @@ void AddBasis(const Sweeps& sweeps, size_t index, const Curvature& curvature, Ob
                       heads.bases[index].values, HowToSweep(sweeps, index));
 }
 
+size_t FirstWithUnits(const Network& dense) {
+  const auto found = std::find_if(dense.sub_layers.begin(), dense.sub_layers.end(),
+                                  [](const SubLayer& sub) { return sub.units > 0; });
+  return static_cast<size_t>(found - dense.sub_layers.begin());
+}
+
 // What is to be measured of a sub-layer. refits: by units kept, of the sweep.
 void AddMeasured(const Sweeps& sweeps, size_t index, const SubLayer& sub,
                  const Curvature& curvature, const std::map<int64_t, at::Tensor>& refits,
@@ -160,7 +178,7 @@ void AddMeasured(const Sweeps& sweeps, size_t index, const SubLayer& sub,
         ReplacementBy(refit->second, KeptUnits(scores.curves[index], units), curvature, sub));
   }
   if (levels->counts[index].empty()) return;
-  if (index == 0) levels->refits[index].push_back(Whole(sub));
+  if (index == FirstWithUnits(sweeps.dense)) levels->refits[index].push_back(Whole(sub));
   if (sweeps.parts.keys) {
     levels->narrow_keys[index] =
         WithNarrowKeys(sweeps.model, sweeps.dense, index, scores.heads.bases);
@@ -188,17 +206,18 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
   const Samples scored = ScoredSamples(samples.fitted);
   MaskGradientOptions how = GradientOptions(dense, scored, options);
   how.curvature = true;
-  report->sampled_labels = how.labels != LabelSource::kData;
+  report->labels = how.labels;
   Sweeps sweeps = {model,
                    dense,
                    options,
                    PartsOf(model, dense, options, console),
                    {},
                    !samples.held_out.samples.empty(),
+                   KeepsCurvatures(dense, samples, options, console),
                    ObsDamping(model.spec, options)};
   if (sweeps.parts.keys) sweeps.moments = MomentsOfReaders(dense, samples, console);
   const size_t count = dense.sub_layers.size();
-  ObsScores scores = Sized(count, sweeps.parts, options.rounds > 0);
+  ObsScores scores = Sized(count, sweeps.parts, sweeps.keeps_curvatures);
   MeasuredLevels levels{std::vector<std::vector<int64_t>>(count),
                         std::vector<std::vector<Replacement>>(count),
                         std::vector<std::vector<Replacement>>(count)};
@@ -213,7 +232,7 @@ ObsScores MakeObsScores(const Model& model, const Network& dense, const FitSampl
       AddBasis(sweeps, i, curvature, &scores);
       if (sweeps.measures)
         AddMeasured(sweeps, i, *Fetch(dense, i), curvature, refits[k], scores, &levels);
-      if (options.rounds > 0) scores.curvatures[i] = std::move(waiting.curvatures[k]);
+      if (sweeps.keeps_curvatures) scores.curvatures[i] = std::move(waiting.curvatures[k]);
       progress->Step();
     }
     waiting = {};

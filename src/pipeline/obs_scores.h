@@ -6,8 +6,8 @@
 //   2. A sweep a sub-layer gives the loss of every width and its units (score/obs_curve.h).
 //   3. A few measurements a sub-layer give its curve its scale (score/replacement.h).
 //   4. The knapsack over the curves, and Fisher's counts, give a plan each (search/).
-//   5. Each plan is repaired, and the one that is nearer to the dense model stays; so is every
-//      choice of the repair.
+//   5. Each plan is repaired, and the one that is nearer to the dense model stays. A repair makes
+//      its own choices (tune/tune.h).
 #pragma once
 
 #include <vector>

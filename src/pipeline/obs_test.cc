@@ -154,7 +154,38 @@ TEST_F(ObsTest, FewExamplesWork) {
   for (const int64_t samples : {1, 2}) {
     options.samples = samples;
     EXPECT_LE(Prune(options, kQuiet).kept, 0.5);
+    options.rounds = 1;  // with nothing held out there is nothing to measure
+    EXPECT_LE(Prune(options, kQuiet).kept, 0.5);
+    options.rounds = 0;
   }
+}
+
+// Without the drift there are no two streams to align, and nothing to judge trials by.
+TEST_F(ObsTest, OtherTargetsAlignNothing) {
+  PruneOptions options = Options("bert-classification", 0.6);
+  for (const std::string target : {"own", "dense"}) {
+    SCOPED_TRACE(target);
+    options.target = target;
+    options.align = "no";
+    const PruneReport plain = Prune(options, kQuiet);
+    const std::string weights = ReadFile(options.out / "model.safetensors");
+    options.align = "best";
+    const PruneReport report = Prune(options, kQuiet);
+    EXPECT_EQ(report.plan, plain.plan);
+    EXPECT_EQ(ReadFile(options.out / "model.safetensors"), weights);
+    EXPECT_EQ(report.trials.size(), plain.trials.size());
+    EXPECT_TRUE(target == "own" || report.trials.empty());
+  }
+}
+
+// A plan that competes may fail where the levels do not.
+TEST_F(ObsTest, CompetitorsThatCannotMeetTheBudgetAreLeftOut) {
+  PruneOptions options = Options("bert-classification", 0.05);
+  options.budget = CostKind::kParameters;
+  options.finer = "all";
+  const PruneReport report = Prune(options, kQuiet);
+  EXPECT_LE(report.kept, 0.05);
+  EXPECT_GT(report.kept, 0);
 }
 
 TEST_F(ObsTest, SeveralFilesGiveTheirShares) {

@@ -6,10 +6,9 @@
 namespace coppice {
 
 Plan ReadPlan(const std::filesystem::path& file) {
-  constexpr JsonLimits kLimits = {.depth = 16, .values = 1000000};
-  return PlanFromJson(
-      ParseStrictJson<nlohmann::ordered_json>(ReadFile(file), file, "plan", kLimits),
-      file.string());
+  constexpr JsonLimits kLimits = {.depth = 16, .values = 20000000};  // 70B has 2 million units
+  return PlanFromJson(ParseStrictJson<nlohmann::json>(ReadFile(file), file, "plan", kLimits),
+                      file.string());
 }
 
 }  // namespace coppice

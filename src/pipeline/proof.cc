@@ -12,6 +12,7 @@
 #include "eval/run_onnx.h"
 #include "export/forms.h"
 #include "export/huggingface.h"
+#include "model/finite.h"
 
 namespace coppice {
 namespace {
@@ -80,6 +81,7 @@ std::vector<FormProof> ProveForms(const Model& model, const std::vector<std::str
                                   const std::filesystem::path& folder, const Samples& samples,
                                   const ProofLimits& limits, const Console& console) {
   const std::vector<at::Tensor> reference = RunExactly(model, samples, limits.memory);
+  if (!AllFinite(reference)) ThrowNotFinite(model, "outputs of the model to be written");
   std::vector<FormProof> proofs;
   for (const std::string& name : forms) {
     const Form& form = FindForm(name);

@@ -120,7 +120,9 @@ void Write(const Model& model, const std::optional<Model>& pruned, const Samples
   }
   WriteCurve(report->curve, folder.path());
   report->model_sha256 = hash.get();
-  WriteFile(folder.path() / "coppice.json", RecordJson(*report).dump(2) + "\n");
+  constexpr auto kAnyPath = nlohmann::json::error_handler_t::replace;  // it need not be UTF-8
+  WriteFile(folder.path() / "coppice.json",
+            RecordJson(*report).dump(2, ' ', false, kAnyPath) + "\n");
   folder.Commit();
 }
 
@@ -135,6 +137,11 @@ void Finish(const Model& model, const Network& dense, const std::optional<Model>
     const StageClock clock(&report->seconds.write);
     report->data_sha256 = HashOfData(report->options.data);
     Write(model, pruned, examples.fitted, console, report);
+  }
+  report->before.bytes = BytesInFile(model.source, report->before);
+  if (pruned) {
+    report->after.bytes =
+        BytesInFile(report->options.out / report->forms.front().file, report->after);
   }
   if (pruned && !report->options.eval.empty()) {
     report->eval_before = Measure(model, examples.evaluation, report->options, console);

@@ -18,6 +18,7 @@
 #include "pipeline/image_data.h"
 #include "pipeline/latency_budget.h"
 #include "pipeline/proof.h"
+#include "score/loss.h"
 #include "tune/tune.h"
 
 namespace coppice {
@@ -61,8 +62,8 @@ struct PruneOptions {
                               // without `keep` they alone are
   std::string finer =
       "none";  // obs: what is narrowed inside heads: "none", "values", "keys", "all"
-  // obs: shares of a sub-layer's units at which its loss is measured; without a choice a quarter,
-  // half and three quarters, of language models half
+  // obs: shares of a sub-layer's units at which its loss is measured; without a choice a third and
+  // two thirds, of image models half
   std::optional<std::vector<double>> measured;
   bool rearrange =
       false;  // exchange units inside layers after the search; always with as_published
@@ -121,7 +122,7 @@ struct PruneReport {
   int64_t held_out = 0;                           // samples that choices are made by
   bool images = false;                            // a model of images
   int64_t samples = 0, calibration_tokens = 0, swaps = 0;
-  bool sampled_labels = false;
+  LabelSource labels = LabelSource::kData;  // of gradients
   double calibration_loss = 0;
   double ridge = 0;                        // that the repair used
   double kept_score = 0, total_score = 0;  // sums of the search's scores

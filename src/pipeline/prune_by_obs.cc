@@ -71,7 +71,8 @@ ObsPlans SearchPlans(const Model& model, const Network& dense, const FitSamples&
       table, [&](const CostTable& tried) { return PlansOf(search(tried)); }, console, report);
   report->curve = MakeCurve(model.spec, scores, costs, options.curve, limits);
   std::vector<ObsPlan> plans = search(costs);
-  for (int64_t round = 1; round <= options.rounds && plans.front().name == "levels"; ++round) {
+  const bool measures = !scores.curvatures.empty() && plans.front().name == "levels";
+  for (int64_t round = 1; measures && round <= options.rounds; ++round) {
     const Plan around = round == 1 ? plans.front().plan : plans.back().plan;
     Remeasure(dense, samples.held_out, around, options, console, &scores);
     plans.push_back(

@@ -19,7 +19,7 @@ Json BudgetJson(const PruneReport& report) {
           {"of", blocks ? "blocks" : "model"},
           {"at_length", report.tokens},
           {"asked", report.options.keep ? Json(*report.options.keep) : Json()},
-          {"got", report.kept}};
+          {"got", report.plan.kept.empty() ? Json() : Json(report.kept)}};
 }
 
 Json SecondsJson(const StageSeconds& s, bool with_total) {
@@ -84,24 +84,27 @@ Json CurveJson(const PruneReport& report) {
 }  // namespace
 
 Json ResultJson(const PruneReport& report) {
-  Json json = {
-      {"out", report.options.out.string()},
-      {"method", report.options.method},
-      {"as_published", report.options.as_published},
-      {"seed", report.options.seed},
-      {"budget", BudgetJson(report)},
-      {"params", {{"before", report.before.parameters}, {"after", report.after.parameters}}},
-      {"macs", {{"before", report.before.macs_blocks}, {"after", report.after.macs_blocks}}},
-      {"bytes", {{"before", report.before.bytes}, {"after", report.after.bytes}}},
-      {"seconds", SecondsJson(report.seconds, true)},
-      {"trials", TrialsJson(report)},
-      {"held_out_divergence",
-       report.held_out_divergence ? Json(report.held_out_divergence->mean()) : Json()},
-      {"curve", CurveJson(report)},
-      {"forms", ProofsJson(report.forms)},
-      {"peak_memory_bytes", report.peak_memory_bytes},
-      {"device", report.device},
-      {"dtype", report.dtype}};
+  const bool pruned = !report.plan.kept.empty();  // or plans of a curve alone were written
+  const auto change = [&](int64_t before, int64_t after) -> Json {
+    return {{"before", before}, {"after", pruned ? Json(after) : Json()}};
+  };
+  Json json = {{"out", report.options.out.string()},
+               {"method", report.options.method},
+               {"as_published", report.options.as_published},
+               {"seed", report.options.seed},
+               {"budget", BudgetJson(report)},
+               {"params", change(report.before.parameters, report.after.parameters)},
+               {"macs", change(report.before.macs_blocks, report.after.macs_blocks)},
+               {"bytes", change(report.before.bytes, report.after.bytes)},
+               {"seconds", SecondsJson(report.seconds, true)},
+               {"trials", TrialsJson(report)},
+               {"held_out_divergence",
+                report.held_out_divergence ? Json(report.held_out_divergence->mean()) : Json()},
+               {"curve", CurveJson(report)},
+               {"forms", ProofsJson(report.forms)},
+               {"peak_memory_bytes", report.peak_memory_bytes},
+               {"device", report.device},
+               {"dtype", report.dtype}};
   if (report.peak_device_bytes > 0) json["peak_device_bytes"] = report.peak_device_bytes;
   if (report.latency) json["latency"] = LatencyJson(*report.latency);
   if (report.eval_before && report.eval_after) {
@@ -137,7 +140,7 @@ Json RecordJson(const PruneReport& report) {
                  {"total", report.total_score},
                  {"swaps", report.swaps},
                  {"calibration_loss", report.calibration_loss},
-                 {"labels", report.sampled_labels ? "model" : "data"}}},
+                 {"labels", LabelSourceName(report.labels)}}},
                {"budget", BudgetJson(report)},
                {"options",
                 {{"method", report.options.method},

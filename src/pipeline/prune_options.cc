@@ -54,6 +54,21 @@ void CheckPruneOptions(const PruneOptions& options) {
     ThrowUsage({.what = "bad value", .where = "--memory", .expected = "bytes, as in 8G"});
   for (const std::string& form : options.forms) FindForm(form);
   ParseGgufType(options.gguf_type);
+  if (options.uniform && !options.plan.empty()) {
+    ThrowUsage(
+        {.what = "a plan says what shape every layer gets", .hint = "drop --plan or --uniform"});
+  }
+  for (const double share : options.measured.value_or(std::vector<double>{})) {
+    if (share >= 0 && share < 1) continue;
+    ThrowUsage({.what = "bad value",
+                .where = "--measured",
+                .expected = "shares from 0 to below 1",
+                .found = fmt::format("{}", share)});
+  }
+  if (options.as_published && !options.plan.empty()) {
+    ThrowUsage(
+        {.what = "--as-published searches its own plans", .hint = "drop --plan or --as-published"});
+  }
   if (options.as_published && (options.repair || options.uniform)) {
     ThrowUsage({.what = "--as-published leaves no choice of repair or shape",
                 .hint = "drop --repair or --uniform"});

@@ -144,6 +144,13 @@ TEST_F(PruneRefusalTest, Options) {
         o->repair = "bias";
       },
       ExitCode::kUsage, {"--as-published"});
+  refused(
+      [&](PruneOptions* o) {
+        o->as_published = true;
+        o->method = "fisher";
+        o->plan = o->out / "coppice.json";
+      },
+      ExitCode::kUsage, {"--as-published", "--plan"});
   for (const double ridge : {-1.0, std::nan("")})
     refused([ridge](PruneOptions* o) { o->ridge = ridge; }, ExitCode::kUsage, {"--ridge"});
   refused(

@@ -76,7 +76,7 @@ TEST_F(PruneTest, WritesAModelFolderAndItsRecord) {
   EXPECT_EQ(record["budget"]["asked"], 0.5);
   EXPECT_EQ(record["budget"]["got"], report.kept);
   EXPECT_EQ(record["options"]["seed"], 0);
-  EXPECT_EQ(record["scores"]["labels"], "model");  // probes
+  EXPECT_EQ(record["scores"]["labels"], "probe");
   EXPECT_EQ(record["sha256"]["data"], Sha256HexOfFile(folder_.path() / "data.jsonl"));
   EXPECT_EQ(record["sha256"]["model"],
             Sha256HexOfFile(TinyFolder("bert-classification") / "model.safetensors"));
@@ -134,8 +134,13 @@ TEST_F(PruneTest, DrawsLabelsWhereTheDataHasNone) {
     options.data = {
         {Write("plain.jsonl", "{\"text\": \"The cat sat.\"}\n{\"text\": \"A dog ran!\"}\n")}};
     options.replace = true;
-    EXPECT_TRUE(Prune(options, kQuiet).sampled_labels);
+    EXPECT_EQ(Prune(options, kQuiet).labels, LabelSource::kProbe);
+    options.method = "fisher";
+    EXPECT_EQ(Prune(options, kQuiet).labels, LabelSource::kModel);
     EXPECT_EQ(ReadJson(options.out / "coppice.json")["scores"]["labels"], "model");
+    options.labels = "data";
+    ExpectError(ExitCode::kBadInput, {"plain.jsonl", "not every example has a label"},
+                [&] { Prune(options, kQuiet); });
   }
   PruneOptions paragraphs = Options("bert-classification", 0.5);
   paragraphs.method = "fisher";  // holds no samples out

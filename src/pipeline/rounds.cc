@@ -46,6 +46,9 @@ void ScaleAround(const std::vector<AroundCut>& around, ObsScores* scores) {
     const double ratio = std::exp(usual + kStep * apart);
     for (double& loss : scores->curves[i].losses) loss *= ratio;
     ScaleValues(ratio, i, &scores->heads);
+    if (!scores->heads.keys.empty()) {
+      for (KeyLevel& level : scores->heads.keys[i]) level.loss *= ratio;
+    }
     if (!scores->scales.empty()) scores->scales[i] *= ratio;
   }
 }

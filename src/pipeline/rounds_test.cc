@@ -38,6 +38,27 @@ TEST(ScaleCurve, NeverRises) {
   for (size_t k = 1; k < curve.losses.size(); ++k) EXPECT_LE(curve.losses[k], curve.losses[k - 1]);
 }
 
+// Dead units may be removed for nothing, which has no logarithm.
+TEST(ScaleCurve, TakesNothingForNoMeasurement) {
+  ObsCurve curve = Straight();
+  EXPECT_EQ(ScaleCurve({0, 8}, {0, 0}, 0, &curve), 1);
+  EXPECT_NEAR(LossAt(curve, 8), 0.08, 1e-12);
+}
+
+// Files stand one after the other in the samples: what is measured is of all of them.
+TEST(MeasuredSamples, AreSpread) {
+  Samples samples;
+  for (int32_t i = 0; i < 12; ++i) samples.samples.emplace_back().encoding.ids = {i};
+  ModelSpec spec;
+  spec.task = Task::kLanguageModel;
+  const Samples few = MeasuredSamples(samples, spec);
+  ASSERT_EQ(few.samples.size(), 4u);
+  for (size_t k = 0; k < 4; ++k)
+    EXPECT_EQ(few.samples[k].encoding.ids[0], static_cast<int32_t>(3 * k + 1));
+  spec.task = Task::kClassification;
+  EXPECT_EQ(MeasuredSamples(samples, spec).samples.size(), 12u);
+}
+
 ObsScores ThreeCurves() {
   ObsScores scores;
   scores.curves = {Straight(), Straight(), Straight()};

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "model/finite.h"
 #include "score/activation_scores.h"
 #include "score/mask_gradients.h"
 #include "search/even_search.h"
@@ -38,8 +39,8 @@ int64_t RowTokens(const ModelSpec& spec) {
 Scored ScoreByGradients(const Network& dense, const Samples& samples, const PruneOptions& options,
                         const Console& console, PruneReport* report) {
   const MaskGradientOptions how = GradientOptions(dense, samples, options);
-  report->sampled_labels = how.labels != LabelSource::kData;
-  if (options.as_published && report->sampled_labels) {
+  report->labels = how.labels;
+  if (options.as_published && how.labels != LabelSource::kData) {
     console.Warn("the published method needs labels; they are drawn from the model instead");
   }
   const bool answering = dense.spec.task == Task::kQuestionAnswering;
@@ -143,10 +144,20 @@ int64_t GradientBatchTokens(const Network& dense) {
 
 LabelSource Labels(const Network& dense, const Samples& samples, const PruneOptions& options) {
   const Task task = dense.spec.task;
-  if (task == Task::kLanguageModel) return LabelSource::kData;
+  if (task == Task::kLanguageModel) {
+    if (options.labels == "auto" || options.labels == "data") return LabelSource::kData;
+    ThrowUsage({.what = "a language model's labels are its tokens",
+                .where = "--labels " + options.labels,
+                .expected = "data"});
+  }
   if (options.labels == "probe") return LabelSource::kProbe;
   if (options.labels == "model") return LabelSource::kModel;
   const bool there = samples.labelled && task != Task::kNone;
+  if (options.labels == "data" && !there) {
+    ThrowBadInput({.what = "not every example has a label",
+                   .where = DescribeParts(options.data),
+                   .hint = "use --labels model or probe"});
+  }
   if (options.labels == "data" || options.method != "obs")
     return there ? LabelSource::kData : LabelSource::kModel;
   return LabelSource::kProbe;
@@ -172,9 +183,7 @@ at::Tensor FisherScores(const at::Tensor& rows) {
 
 void CheckLoss(double loss, const PruneOptions& options) {
   if (std::isfinite(loss)) return;
-  ThrowBadInput({.what = "the loss on the calibration examples is not finite",
-                 .where = DescribeParts(options.data),
-                 .hint = "the weights may hold infinities; try --dtype float32"});
+  ThrowNotFinite(LoadModel(options.model), "the losses on " + DescribeParts(options.data));
 }
 
 const std::vector<Method>& Methods() {

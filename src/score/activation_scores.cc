@@ -21,7 +21,10 @@ at::Tensor SolveOnes(const at::Tensor& matrix) {
   const at::Tensor ones = at::ones({matrix.size(0), 1}, matrix.options());
   double ridge = 0;
   const at::Tensor factor = DampedFactor(matrix, &ridge);
-  Check(factor.defined(), "the score's matrix is not finite");
+  if (!factor.defined()) {
+    ThrowBadInput({.what = "the inputs of a layer are no finite numbers",
+                   .hint = "the weights may hold infinities; try --dtype float32"});
+  }
   return SolveByFactor(factor, ones).squeeze(1);
 }
 

@@ -68,6 +68,31 @@ at::Tensor SoftmaxProbe(const at::Tensor& logits, const at::Tensor& signs) {
 
 }  // namespace
 
+std::string LabelSourceName(LabelSource source) {
+  if (source == LabelSource::kProbe) return "probe";
+  return source == LabelSource::kModel ? "model" : "data";
+}
+
+at::Tensor ExpectedLosses(Task task, const at::Tensor& output) {
+  const auto entropy = [](const at::Tensor& logits) {
+    return at::special_entr(at::softmax(logits, 1)).sum(1);
+  };
+  switch (task) {
+    case Task::kClassification:
+      return entropy(output);
+    case Task::kQuestionAnswering:
+      return (entropy(output.select(2, 0)) + entropy(output.select(2, 1))) / 2;
+    case Task::kRegression:  // the variance that labels are drawn with
+      return at::ones({output.size(0)}, output.options());
+    case Task::kNone:
+      return at::full({output.size(0)}, static_cast<double>(output.size(1)) / 2, output.options());
+    case Task::kLanguageModel:
+      break;
+  }
+  Check(false, "a language model's labels are its tokens");
+  return {};
+}
+
 at::Tensor ProbeLosses(Task task, const at::Tensor& output, const Batch& batch, uint64_t seed) {
   const at::Tensor z = output.detach();
   const int64_t numbers = output.numel() / batch.rows();

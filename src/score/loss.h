@@ -12,6 +12,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 
 #include "calibrate/samples.h"
 #include "model/batch.h"
@@ -20,6 +21,7 @@
 namespace coppice {
 
 enum class LabelSource { kData, kModel, kProbe };
+std::string LabelSourceName(LabelSource source);  // "data", "model", "probe"
 
 // Targets of a batch, on the output's device: classes (B) int64, values (B) float32, start and end
 // (B, 2) int64, or embeddings (B, D) float32; a language model's are in its batches. Drawn labels
@@ -29,6 +31,9 @@ at::Tensor MakeTargets(const ModelSpec& spec, const Samples& samples, const Batc
 
 // (B) loss of each sample. output: as ApplyHead() gives it.
 at::Tensor SampleLosses(Task task, const at::Tensor& output, const at::Tensor& targets);
+
+// (B) what SampleLosses() is on the average over drawn labels: of a softmax its entropy.
+at::Tensor ExpectedLosses(Task task, const at::Tensor& output);
 
 // (B) scalars whose gradients have the true Fisher information as their second moment, with less
 // noise than gradients of drawn labels: v'z with z the output, v = L e, L L' = diag(p) - p p' (the

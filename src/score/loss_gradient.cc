@@ -48,11 +48,13 @@ LossGradient LossGradientAt(const Network& net, const Samples& samples, const Ba
   if (net.spec.task == Task::kLanguageModel) return LanguageModelGradient(net, batch, hidden);
   const at::Tensor end = hidden.detach().requires_grad_();
   const at::Tensor output = ApplyHead(net, end, batch);
+  if (labels == LabelSource::kProbe) {
+    return {GradientOf(ProbeLosses(net.spec.task, output, batch, seed).sum(), end),
+            ExpectedLosses(net.spec.task, output.detach()).sum(at::kDouble)};
+  }
   const at::Tensor losses = SampleLosses(
       net.spec.task, output, MakeTargets(net.spec, samples, batch, output, labels, seed));
-  const at::Tensor differentiated =
-      labels == LabelSource::kProbe ? ProbeLosses(net.spec.task, output, batch, seed) : losses;
-  return {GradientOf(differentiated.sum(), end), losses.detach().sum(at::kDouble)};
+  return {GradientOf(losses.sum(), end), losses.detach().sum(at::kDouble)};
 }
 
 }  // namespace coppice

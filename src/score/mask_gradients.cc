@@ -33,10 +33,7 @@ at::Tensor SumOverTexts(const SubLayer& sub, const at::Tensor& inputs, const at:
   const at::Tensor product = inputs * gradient;  // (M, units * width)
   const at::Tensor of_rows =
       product.view({product.size(0), sub.units, sub.width}).sum(2, false, at::kFloat);
-  if (!texts.lengths.defined()) return of_rows.view({texts.texts, -1, sub.units}).sum(1);
-  const at::Tensor text =
-      at::repeat_interleave(texts.lengths, std::optional<int64_t>(product.size(0)));  // (M)
-  return at::zeros({texts.texts, sub.units}, of_rows.options()).index_add_(0, text, of_rows);
+  return Unpacked(texts, of_rows).sum(1);  // in the same order every time
 }
 
 // Where the rows of samples stand, `each` rows a sample of which `present` are filled. Made where
@@ -97,6 +94,11 @@ Pass Run(const Network& net, const std::vector<Fetched>& segment, const Hidden& 
   return pass;
 }
 
+// Sums over stretches of a text want its tokens side by side.
+AttentionContext ContextFor(const Network& net, const Batch& batch, bool whole_texts) {
+  return whole_texts ? MakeFasterContext(net, batch) : MakeContext(net, batch);
+}
+
 // A batch on its way through the segments.
 struct Trail {
   Batch batch;
@@ -126,13 +128,13 @@ std::vector<Trail> MakeTrails(const Network& net, std::vector<Batch> batches,
   const Place place = PlaceFor(net.compute, 4 * numbers);
   const Place of_starts = PlaceFor(net.compute, starts * bytes);
   for (Trail& trail : trails) {
-    const AttentionContext context = MakeFasterContext(net, trail.batch);
+    const AttentionContext context = ContextFor(net, trail.batch, whole_texts);
     trail.present.emplace(Begin(net, trail.batch, context).exact, place);
   }
   for (size_t k = 0; k + 1 < segments.size(); ++k) {
     const std::vector<Fetched> segment = FetchAll(net, segments[k]);
     for (Trail& trail : trails) {
-      const AttentionContext context = MakeFasterContext(net, trail.batch);
+      const AttentionContext context = ContextFor(net, trail.batch, whole_texts);
       const at::Tensor hidden =
           Run(net, segment, trail.present->Get(), context, whole_texts).hidden.exact;
       trail.starts.emplace_back(hidden.to(dtype), of_starts);
@@ -170,7 +172,7 @@ struct Gatherer {
            std::vector<SubLayerGradients>* results) {
     const Batch& batch = trail->batch;
     const bool at_start = trail->starts.empty();
-    const AttentionContext context = MakeFasterContext(net, batch);
+    const AttentionContext context = ContextFor(net, batch, whole_texts());
     Hidden start =
         at_start ? Begin(net, batch, context) : Hidden(trail->starts.back().Get().to(at::kFloat));
     start.exact = start.exact.detach().requires_grad_();

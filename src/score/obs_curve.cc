@@ -18,13 +18,20 @@ namespace {
 struct Steps {
   std::set<int64_t> wanted;              // the widths to refit
   std::vector<at::Tensor> costs;         // (S) float64 of every step
+  std::vector<at::Tensor> failed;        // (S) int32 of every step: no number
   std::vector<at::Tensor> removed;       // (S, units that leave) int64
   std::map<int64_t, at::Tensor> refits;  // by units left: (S, k, D)
+
+  void Add(const Removal& removal) {
+    costs.push_back(removal.cost);
+    failed.push_back(removal.failed);
+  }
 
   // The curves, the widest level first.
   std::vector<Swept> Curves(int64_t sub_layers) const {
     std::vector<Swept> swept(static_cast<size_t>(sub_layers));
-    const at::Tensor sums = at::stack(costs).cumsum(0).to(at::kCPU);
+    const at::Tensor sums =
+        Removal{at::stack(costs), at::stack(failed)}.Costs().cumsum(0).to(at::kCPU);
     const at::Tensor orders = at::cat(removed, 1).to(at::kCPU).contiguous();  // (S, units)
     for (int64_t s = 0; s < sub_layers; ++s) {
       for (const auto& [left, weights] : refits)
@@ -59,7 +66,7 @@ void SweepChannels(const ObsOptions& options, ObsState* state, Steps* steps) {
     const at::Tensor score =
         (energy / state->inverse.diagonal(0, 1, 2)).nan_to_num().masked_fill(gone, kGone);
     const at::Tensor chosen = std::get<1>(score.topk(count, 1, /*largest=*/false, /*sorted=*/true));
-    steps->costs.push_back(RemoveInputs(chosen, state));
+    steps->Add(RemoveInputs(chosen, state));
     steps->removed.push_back(state->units.gather(1, chosen));
     gone.scatter_(1, chosen, true);
     left -= count;
@@ -91,7 +98,7 @@ void SweepBlocks(int64_t width, ObsState* state, Steps* steps) {
     const at::Tensor factor = std::get<0>(at::linalg_cholesky_ex(blocks));
     const at::Tensor cost = (rows * at::cholesky_solve(rows, factor)).sum({2, 3});  // (S, left)
     const at::Tensor unit = cost.argmin(1, /*keepdim=*/true);                       // (S, 1)
-    steps->costs.push_back(RemoveInputs(inputs_of(unit), state));
+    steps->Add(RemoveInputs(inputs_of(unit), state));
     steps->removed.push_back(state->units.gather(1, unit));
     const at::Tensor others = at::arange(left, state->units.options());
     const at::Tensor stay = others.ne(unit).nonzero().select(1, 1).view({sub_layers, left - 1});
@@ -111,8 +118,8 @@ std::pair<ObsState, double> Without(const std::vector<int64_t>& units, int64_t w
   state.inverse = start.inverse.clone();
   state.weight = start.weight.clone();
   const at::Tensor inputs = InputsOf(units, width, start.weight.device());
-  const at::Tensor cost = RemoveInputs(inputs.unsqueeze(0), &state);
-  return {state, cost.item<double>()};
+  const double cost = RemoveInputs(inputs.unsqueeze(0), &state).Costs().item<double>();
+  return {state, cost};
 }
 
 // All sets of few units: the cheapest of every size. Of one sub-layer.
@@ -128,7 +135,9 @@ Swept TryAllSets(const ObsState& state, int64_t width, const std::set<int64_t>& 
     for (size_t unit = 0; unit < units; ++unit)
       (set >> unit & 1 ? kept : gone).push_back(static_cast<int64_t>(unit));
     const double cost = Without(gone, width, state).second;
-    if (cost >= best[kept.size()]) continue;
+    const double least = best[kept.size()];
+    if (!(cost < least) && !std::isnan(cost)) continue;
+    if (std::isnan(least)) continue;  // of one that is no number, the sweep is done again
     best[kept.size()] = cost;
     best_gone[kept.size()] = std::move(gone);
     curve.sets[kept.size()] = std::move(kept);

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "model/model_testing.h"
+#include "score/obs_sweep.h"
 
 namespace coppice {
 namespace {
@@ -145,6 +146,18 @@ TEST(ObsCurve, TriesAllSetsOfFewUnits) {
     best[kept.size()] = std::min(best[kept.size()], p.LossWithout(kept, true));
   }
   for (size_t k = 0; k < 6; ++k) EXPECT_NEAR(curve.losses[k], best[k], 1e-5 * best[0]);
+}
+
+// LAPACK gives a finite factor of a block that has none.
+TEST(ObsSweep, ABlockWithoutAFactorCostsNoNumber) {
+  ObsState state;
+  state.inverse = at::eye(4, at::kDouble).repeat({2, 1, 1});
+  state.inverse[1][0][0] = -0.01;
+  state.weight = at::ones({2, 4, 3}, at::kDouble);
+  const at::Tensor inputs = at::tensor({0, 1, 0, 1}, at::kLong).view({2, 2});
+  const at::Tensor costs = RemoveInputs(inputs, &state).Costs();
+  EXPECT_NEAR(costs[0].item<double>(), 3, 1e-12);
+  EXPECT_TRUE(std::isnan(costs[1].item<double>()));
 }
 
 // Such channels are there in trained models, and once made the sweep's matrix indefinite.

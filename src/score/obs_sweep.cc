@@ -84,13 +84,17 @@ at::Tensor RefittedWeights(const ObsState& state, const at::Tensor& inputs) {
       .div_(RowsOfEach(state.energy, inputs));
 }
 
+at::Tensor Removal::Costs() const {
+  return cost.masked_fill(failed.ne(0), std::numeric_limits<double>::quiet_NaN());
+}
+
 // With the block's factor, [A^-1]_BB = L L', everything is a product with P = L^-1 [A^-1]_B: the
 // rest's A^-1 loses P'P and its weights P'L^-1 W_B, which costs |L^-1 W_B|^2 / 2.
-at::Tensor RemoveInputs(const at::Tensor& inputs, ObsState* state) {
+Removal RemoveInputs(const at::Tensor& inputs, ObsState* state) {
   const at::Tensor row = RowsOfEach(state->inverse, inputs);  // (S, b, I)
   const int64_t count = inputs.size(1);
   const at::Tensor block = row.gather(2, inputs.unsqueeze(1).expand({-1, count, -1}));
-  const at::Tensor factor = std::get<0>(at::linalg_cholesky_ex(block));
+  const auto [factor, failed] = at::linalg_cholesky_ex(block);
   const at::Tensor inverse_factor = at::linalg_solve_triangular(
       factor, at::eye(count, factor.options()).expand_as(factor), /*upper=*/false);  // (S, b, b)
   const at::Tensor rows = at::matmul(inverse_factor, row);                           // P
@@ -98,7 +102,7 @@ at::Tensor RemoveInputs(const at::Tensor& inputs, ObsState* state) {
       at::matmul(inverse_factor, RowsOfEach(state->weight, inputs));  // (S, b, D)
   state->weight.baddbmm_(rows.transpose(1, 2), weights, 1, -1);
   state->inverse.baddbmm_(rows.transpose(1, 2), rows, 1, -1);
-  return weights.square().sum({1, 2}) / 2;
+  return {weights.square().sum({1, 2}) / 2, failed};
 }
 
 }  // namespace coppice

@@ -46,8 +46,16 @@ ObsState StartSweep(const SweepMoments& moments, const at::Tensor& weight,
 // Several as one.
 ObsState Together(const std::vector<ObsState>& states);
 
-// Removes inputs and refits the rest; what that costs, (S). inputs: (S, b) int64.
-at::Tensor RemoveInputs(const at::Tensor& inputs, ObsState* state);
+// What the removal of inputs costs. LAPACK's factor of a block that rounding has made indefinite is
+// finite and wrong: such costs are no numbers.
+struct Removal {
+  at::Tensor cost;           // (S) float64
+  at::Tensor failed;         // (S) int32, 0 where the block has a factor
+  at::Tensor Costs() const;  // (S), NaN where it has none
+};
+
+// Removes inputs and refits the rest. inputs: (S, b) int64.
+Removal RemoveInputs(const at::Tensor& inputs, ObsState* state);
 
 // The inputs of units of `width` inputs each, in the units' order: (units * width) int64.
 at::Tensor InputsOf(const std::vector<int64_t>& units, int64_t width, at::Device device);

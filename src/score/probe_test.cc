@@ -70,6 +70,24 @@ TEST(Probe, OfAnswersDoesNotDependOnTheBatch) {
             1e-6);
 }
 
+// What drawn labels cost on the average: the sum over classes of p * -log p.
+TEST(ExpectedLosses, AreMeansOverLabels) {
+  Random random(6);
+  const at::Tensor logits = RandomTensor({4, 3}, &random) * 3;
+  const at::Tensor p = at::softmax(logits, 1);
+  at::Tensor mean = at::zeros({4});
+  for (int64_t label = 0; label < 3; ++label) {
+    mean += p.select(1, label) *
+            SampleLosses(Task::kClassification, logits, at::full({4}, label, at::kLong));
+  }
+  EXPECT_LT(MaxDifference(ExpectedLosses(Task::kClassification, logits), mean), 1e-6);
+  at::Tensor answers = RandomTensor({2, 3, 2}, &random);
+  const at::Tensor padded = at::constant_pad_nd(answers, {0, 0, 0, 4}, -INFINITY);
+  EXPECT_LT(MaxDifference(ExpectedLosses(Task::kQuestionAnswering, padded),
+                          ExpectedLosses(Task::kQuestionAnswering, answers)),
+            1e-6);
+}
+
 TEST(Probe, OfValuesIsASign) {
   Random random(2);
   const at::Tensor v = Probe(Task::kRegression, RandomTensor({5, 1}, &random), 0);

@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <mutex>
 #include <optional>
 
 #include "calibrate/residual_stream.h"
@@ -71,9 +70,9 @@ struct Comparison {
         net.spec.task == Task::kClassification || net.spec.task == Task::kRegression;
     const bool last =
         i + 1 == net.sub_layers.size() && net.sub_layers[i].kind == UnitKind::kChannel;
-    if (!pooled || !last || !context.texts.starts.defined()) return;
+    if (!pooled || !last) return;
     const auto keep = [&](ResidualStream* stream, const TextRows& texts) {
-      *stream = ResidualStream(stream->Get().index_select(0, texts.starts), place);
+      *stream = ResidualStream(FirstOfEach(texts, stream->Get()), place);
     };
     for (Group& group : groups) keep(&group.hidden, group.context.texts);
     keep(&hidden, context.texts);
@@ -95,30 +94,43 @@ struct Comparison {
     }
     const at::Tensor before = hidden.Get();
     const at::Tensor inputs = UnitInputs(net, sub, before, context);
-    for (size_t k = 0; k < tried.size(); ++k) {
-      const std::optional<SubLayer>& whole = tried[k].whole;
+    std::vector<at::Tensor> rows;
+    for (const Replacement& one : tried) {
+      const std::optional<SubLayer>& whole = one.whole;
       const at::Tensor branch = whole ? Project(*whole, UnitInputs(net, *whole, before, context))
-                                      : ProjectBy(tried[k], inputs);
-      Join({i, k}, AddBranch(net, sub, before, branch), net);
+                                      : ProjectBy(one, inputs);
+      rows.push_back(AddBranch(net, sub, before, branch));
     }
+    Join(i, rows, net);
     hidden.Set(after(before, inputs));
     if (!reference) return;
     const at::Tensor dense = reference->Get();
     reference->Set(AddBranch(net, sub, dense, Project(sub, UnitInputs(net, sub, dense, context))));
   }
 
-  // The last group takes the variant, whose rows are (M, D), or a new one does.
-  void Join(const Variant& variant, const at::Tensor& rows, const Network& net) {
-    if (groups.empty() || groups.back().variants.size() >= VariantsAtOnce(net, rows.size(0))) {
-      groups.push_back({{variant}, context, ResidualStream(rows, place)});
-      return;
+  // The last group takes variants of a sub-layer, whose rows are (M, D) each, as many as it has
+  // room for, and new ones do.
+  void Join(size_t sub_layer, const std::vector<at::Tensor>& rows, const Network& net) {
+    for (size_t next = 0; next < rows.size();) {
+      const size_t most = VariantsAtOnce(net, rows[next].size(0));
+      const bool joins = !groups.empty() && groups.back().variants.size() < most;
+      std::vector<Variant> variants;
+      std::vector<at::Tensor> all;
+      if (joins) {
+        variants = groups.back().variants;
+        all.push_back(groups.back().hidden.Get());
+        groups.pop_back();
+      }
+      for (; next < rows.size() && variants.size() < most; ++next) {
+        variants.push_back({sub_layer, next});
+        all.push_back(rows[next]);
+      }
+      const auto times = static_cast<int64_t>(variants.size());
+      const AttentionContext of_all =
+          first_only || times == 1 ? context : MakePackedContext(net, Repeated(batch, times));
+      groups.push_back({std::move(variants), of_all,
+                        ResidualStream(all.size() == 1 ? all[0] : at::cat(all), place)});
     }
-    Group& last = groups.back();
-    last.variants.push_back(variant);
-    if (!first_only)
-      last.context =
-          MakePackedContext(net, Repeated(batch, static_cast<int64_t>(last.variants.size())));
-    last.hidden = ResidualStream(at::cat({last.hidden.Get(), rows}), place);
   }
 
   void AddDivergences(const Network& net, std::vector<std::vector<Divergence>>* sums) const {
@@ -223,9 +235,12 @@ Replacement ReplacementBy(const at::Tensor& refitted, const std::vector<int64_t>
 }
 
 Replacement Whole(const SubLayer& dense) {
-  return {at::arange(dense.units * dense.width,
-                     at::TensorOptions(at::kLong).device(dense.out.weight.device())),
-          dense.out};
+  const int64_t inputs = dense.units * dense.width;
+  Replacement same = {at::arange(inputs - 1, -1, -1,
+                                 at::TensorOptions(at::kLong).device(dense.out.weight.device())),
+                      dense.out};
+  same.out.weight = dense.out.weight.flip(1);
+  return same;
 }
 
 std::vector<Replacement> Refit(const Curvature& curvature, const SubLayer& dense,
@@ -264,7 +279,6 @@ std::vector<std::vector<double>> MeasureReplacements(
   // All batches together where the network streams, otherwise each by itself.
   const size_t each = net.streamed ? batches.size() : 1;
   std::vector<DivergencesOfAll> parts((batches.size() + each - 1) / each);
-  std::mutex mutex;  // of the progress
   Progress progress(console, "levels", static_cast<int64_t>(parts.size() * count));
   ForEachAtOnce(net.compute, static_cast<int64_t>(parts.size()), [&](int64_t part) {
     const auto first = batches.begin() + part * static_cast<std::ptrdiff_t>(each);
@@ -280,7 +294,6 @@ std::vector<std::vector<double>> MeasureReplacements(
       for (const Replacement& one : tried) {
         if (net.streamed && !one.whole) DropPages(one.out.weight);
       }
-      const std::lock_guard<std::mutex> lock(mutex);
       progress.Step();
     }
     DivergencesOfAll& sums = parts[static_cast<size_t>(part)];

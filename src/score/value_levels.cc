@@ -30,7 +30,7 @@ double LeaveUnits(const std::vector<int64_t>& kept, int64_t units, ObsState* sta
   };
   double cost = 0;
   if (static_cast<int64_t>(kept.size()) < units)
-    cost = RemoveInputs(inputs(stays.logical_not()), state).item<double>();
+    cost = RemoveInputs(inputs(stays.logical_not()), state).Costs().item<double>();
   KeepInputs(inputs(stays), state);
   return cost;
 }
@@ -57,8 +57,9 @@ std::vector<ValueLevel> MakeValueLevels(const Curvature& curvature, const at::Te
     const at::Tensor heads = at::arange(state.weight.size(1) / width,
                                         at::TensorOptions(at::kLong).device(turn.device()));
     for (int64_t values = (width - 1) / step * step, before = width; values > 0; values -= step) {
-      cost +=
-          RemoveInputs(InputsAt(heads, width, values, before).unsqueeze(0), &state).item<double>();
+      cost += RemoveInputs(InputsAt(heads, width, values, before).unsqueeze(0), &state)
+                  .Costs()
+                  .item<double>();
       before = values;
       if (!std::isfinite(cost)) break;
       levels.push_back({count, values, cost / static_cast<double>(curvature.positions)});

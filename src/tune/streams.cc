@@ -24,15 +24,18 @@ struct SplitSums {
 };
 
 // How many parts of the batches are gathered at once, each on a thread of the CPU: what stands
-// between products takes one thread each then. One part where there is no room for several sums.
+// between products takes one thread each then. One part where there is no room for sums that keep
+// half of the threads busy.
 int64_t PartsOf(const Network& student, size_t index, const std::vector<Streams>& streams) {
   constexpr int64_t kBytes = int64_t{1} << 29;  // of sums in float32 and float64
   const SubLayer& sub = student.sub_layers[index];
   const int64_t inputs = std::max(sub.units * sub.width, student.spec.width);
   const int64_t threads = AtOnce(student.compute);
-  const bool room = !student.streamed && threads * 12 * inputs * inputs <= kBytes &&
-                    PlaceOfTargets(student, streams) != Place::kFile;
-  return room && static_cast<int64_t>(streams.size()) >= 2 * threads ? threads : 1;
+  const int64_t parts = std::min(threads, kBytes / (12 * inputs * inputs));
+  const bool room =
+      !student.streamed && 2 * parts >= threads && PlaceOfTargets(student, streams) != Place::kFile;
+  return room && static_cast<int64_t>(streams.size()) >= 2 * parts ? std::max<int64_t>(1, parts)
+                                                                   : 1;
 }
 
 // The moments that visit(batch, sums) adds of all batches, those of each part in their order.
@@ -71,11 +74,6 @@ void Start(const Network& teacher, const Samples& samples, int64_t batch_tokens,
 at::Tensor Branch(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
                   const AttentionContext& context) {
   return Project(sub, UnitInputs(net, sub, hidden, context));
-}
-
-// Of rows (M, n) the first token's of each text: (B, n).
-at::Tensor FirstOfEach(const TextRows& texts, const at::Tensor& x) {
-  return Unpacked(texts, x).select(1, 0);
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ struct TuneOptions {
   bool align = false;   // align what sub-layers read, too
   // Least squares: Gauss-Newton steps at most on the matrices that feed-forward sub-layers read
   // with, each followed by another refit (gauss_newton.h). None where a sub-layer of the teacher
-  // has more than 8192 pre-activations, as from LLaMA-2-7B on.
+  // has more than 8192 pre-activations (two a gated channel).
   int64_t inner_steps = 0;
   double tokens_per_input = 8;  // fewer tokens an input are few; without held-out samples least
                                 // squares then gives way to scales
@@ -71,9 +71,8 @@ struct TuneRecord {
 };
 
 // New tensors by name, on the networks' device or in a file, each in the dtype that it had (float32
-// where it is new); the record; and how
-// far the repaired model's outputs are from the teacher's on the held-out samples (no target but
-// kDense gives it).
+// where it is new); the record; and how far the repaired model's outputs are from the teacher's on
+// the held-out samples (kDense gives none).
 struct TuneResult {
   std::map<std::string, at::Tensor> tensors;
   std::vector<TuneRecord> records;

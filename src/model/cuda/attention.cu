@@ -258,7 +258,7 @@ void LaunchBlocks(Kernel kernel, const Attention& a, int tiles, size_t bytes, St
                   Arguments... arguments) {
   if (bytes > 48 * 1024) {
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                         static_cast<int>(bytes));
+                         static_cast<int>(bytes));  // CheckLaunch() sees what went wrong
   }
   const auto blocks = static_cast<unsigned>(a.texts.count * a.heads);
   kernel<<<blocks, static_cast<unsigned>(32 * tiles), bytes, stream>>>(arguments...);
@@ -266,6 +266,17 @@ void LaunchBlocks(Kernel kernel, const Attention& a, int tiles, size_t bytes, St
 }
 
 }  // namespace
+
+int64_t MostAttentionTokens(int device) {
+  int bytes = 0;
+  if (device < 0 && cudaGetDevice(&device) != cudaSuccess) return 0;
+  if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
+      cudaSuccess)
+    return 0;
+  const auto room = static_cast<size_t>(bytes);
+  if (room >= sizeof(SharedOfGradient<8, 8>)) return 128;
+  return room >= sizeof(SharedOfGradient<8, 4>) ? 64 : 0;
+}
 
 void Launch(const Attention& attention, void* mixed, Stream stream) {
   ForShape(attention, [&](auto columns, auto tiles) {

@@ -15,6 +15,12 @@ bool Available(int device) {
          major >= 8;
 }
 
+std::string NameOf(int device) {
+  cudaDeviceProp properties;
+  if (device < 0 && cudaGetDevice(&device) != cudaSuccess) return {};
+  return cudaGetDeviceProperties(&properties, device) == cudaSuccess ? properties.name : "";
+}
+
 Stream CurrentStream() { return c10::cuda::getCurrentCUDAStream(); }
 
 void* ProductHandle() { return at::cuda::getCurrentCUDABlasLtHandle(); }

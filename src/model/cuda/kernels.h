@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 struct CUstream_st;
 
@@ -20,6 +21,9 @@ using Stream = CUstream_st*;
 
 // Whether this build has kernels, and the GPU of this number, or at -1 the current one, runs them.
 bool Available(int device);
+
+// The name of the GPU of this number, or at -1 of the current one; empty without one.
+std::string NameOf(int device);
 
 // LibTorch's on the current device. Kernels are launched where their memory is current.
 Stream CurrentStream();
@@ -83,8 +87,10 @@ struct Attention {
   const float* bias;        // (buckets, H) of the scores, or null
   const int64_t* distance;  // (2 T - 1) bucket of key - query, from -(T - 1) on; null without bias
 };
-inline constexpr int64_t kMostAttentionTokens = 128;  // T
-inline constexpr int64_t kMostHeadWidth = 128;        // K and F, both multiples of 16
+inline constexpr int64_t kMostHeadWidth = 128;  // K and F, both multiples of 16
+// T: 128, or 64 where the GPU of this number, at -1 the current one, has less shared memory a block
+// than a gradient takes.
+int64_t MostAttentionTokens(int device);
 // mixed: (M, H * F) bfloat16, of which the texts' rows are written.
 void Launch(const Attention& attention, void* mixed, Stream stream);
 

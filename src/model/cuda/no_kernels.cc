@@ -12,6 +12,10 @@ void Refuse() { Check(false, "this build has no kernels of its own"); }
 
 bool Available(int) { return false; }
 
+std::string NameOf(int) { return {}; }
+
+int64_t MostAttentionTokens(int) { return 0; }
+
 Stream CurrentStream() { return nullptr; }
 
 bool Multiply(const Product&, void*, void*, Stream) { return false; }
