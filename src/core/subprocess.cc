@@ -72,6 +72,7 @@ ProgramResult RunProgram(const std::vector<std::string>& arguments, std::string_
     posix_spawn_file_actions_adddup2(&actions, fileno(files[static_cast<size_t>(i)].get()), i);
   std::vector<std::string> copies = arguments;  // posix_spawn wants them writable
   std::vector<char*> argv;
+  argv.reserve(copies.size() + 1);
   for (std::string& argument : copies) argv.push_back(argument.data());
   argv.push_back(nullptr);
   pid_t child = 0;

@@ -12,6 +12,26 @@
 
 namespace coppice {
 
+namespace {
+
+// What leaves no choice of what another option says.
+void CheckChoices(const PruneOptions& options) {
+  if (options.uniform && !options.plan.empty()) {
+    ThrowUsage(
+        {.what = "a plan says what shape every layer gets", .hint = "drop --plan or --uniform"});
+  }
+  if (options.as_published && !options.plan.empty()) {
+    ThrowUsage(
+        {.what = "--as-published searches its own plans", .hint = "drop --plan or --as-published"});
+  }
+  if (options.as_published && (options.repair || options.uniform)) {
+    ThrowUsage({.what = "--as-published leaves no choice of repair or shape",
+                .hint = "drop --repair or --uniform"});
+  }
+}
+
+}  // namespace
+
 void CheckPruneOptions(const PruneOptions& options) {
   const Method& method = FindMethod(options.method);
   std::vector<double> shares = options.curve;
@@ -48,16 +68,6 @@ void CheckPruneOptions(const PruneOptions& options) {
     ThrowUsage({.what = "no published search of this method takes a latency",
                 .expected = "method fisher, or no --as-published"});
   }
-  if (options.channel_multiple < 1)
-    ThrowUsage({.what = "bad value", .where = "--channel-multiple", .expected = "1 or more"});
-  if (options.memory && *options.memory < 0)
-    ThrowUsage({.what = "bad value", .where = "--memory", .expected = "bytes, as in 8G"});
-  for (const std::string& form : options.forms) FindForm(form);
-  ParseGgufType(options.gguf_type);
-  if (options.uniform && !options.plan.empty()) {
-    ThrowUsage(
-        {.what = "a plan says what shape every layer gets", .hint = "drop --plan or --uniform"});
-  }
   for (const double share : options.measured.value_or(std::vector<double>{})) {
     if (share >= 0 && share < 1) continue;
     ThrowUsage({.what = "bad value",
@@ -65,14 +75,13 @@ void CheckPruneOptions(const PruneOptions& options) {
                 .expected = "shares from 0 to below 1",
                 .found = fmt::format("{}", share)});
   }
-  if (options.as_published && !options.plan.empty()) {
-    ThrowUsage(
-        {.what = "--as-published searches its own plans", .hint = "drop --plan or --as-published"});
-  }
-  if (options.as_published && (options.repair || options.uniform)) {
-    ThrowUsage({.what = "--as-published leaves no choice of repair or shape",
-                .hint = "drop --repair or --uniform"});
-  }
+  if (options.channel_multiple < 1)
+    ThrowUsage({.what = "bad value", .where = "--channel-multiple", .expected = "1 or more"});
+  if (options.memory && *options.memory < 0)
+    ThrowUsage({.what = "bad value", .where = "--memory", .expected = "bytes, as in 8G"});
+  CheckChoices(options);
+  for (const std::string& form : options.forms) FindForm(form);
+  ParseGgufType(options.gguf_type);
 }
 
 }  // namespace coppice
