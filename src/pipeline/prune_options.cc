@@ -11,7 +11,6 @@
 #include "pipeline/select.h"
 
 namespace coppice {
-
 namespace {
 
 // What leaves no choice of what another option says.
