@@ -124,9 +124,8 @@ Samples DrawWindows(const ModelSpec& spec, const Tokenizer& tokenizer, const Dat
     chosen = DrawIndices(population, options.count, options.with_replacement, &random);
   for (const int64_t index : chosen) {
     const SquadWindow& window = windows[static_cast<size_t>(index)];
-    CheckIds(spec, window.encoding,
-             Where(dataset, dataset.examples[static_cast<size_t>(window.example)]));
     const Example& example = dataset.examples[static_cast<size_t>(window.example)];
+    CheckIds(spec, window.encoding, Where(dataset, example));
     result.samples.push_back({window.encoding, 0, window.start, window.end,
                               std::hash<std::string>()(example.text_pair.value_or(""))});
     result.windows.push_back(window);

@@ -67,7 +67,7 @@ void Run(const InspectCommand& command) {
              Count(size.parameters_blocks));
   fmt::print("MACs         {} at {} tokens, {} of them in prunable units\n", Count(size.macs),
              command.at_length, Count(size.macs_blocks));
-  fmt::print("size         {}\n", Bytes(BytesInFile(model.source, size)));
+  fmt::print("size         {}\n", Bytes(json["bytes"].get<int64_t>()));
 }
 
 }  // namespace

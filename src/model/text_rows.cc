@@ -35,7 +35,7 @@ at::Tensor Unpacked(const TextRows& texts, const at::Tensor& rows) {
 
 at::Tensor FirstOfEach(const TextRows& texts, const at::Tensor& rows) {
   return texts.starts.defined() ? rows.index_select(0, texts.starts)
-                                : rows.view({texts.texts, texts.longest, -1}).select(1, 0);
+                                : Unpacked(texts, rows).select(1, 0);
 }
 
 at::Tensor Packed(const TextRows& texts, const at::Tensor& padded) {

@@ -77,15 +77,17 @@ at::Tensor ExpectedLosses(Task task, const at::Tensor& output) {
   const auto entropy = [](const at::Tensor& logits) {
     return at::special_entr(at::softmax(logits, 1)).sum(1);
   };
+  // Outputs that are no numbers have no loss either.
+  const auto noise = [&](double variance) { return (output - output).sum(1) + variance; };
   switch (task) {
     case Task::kClassification:
       return entropy(output);
     case Task::kQuestionAnswering:
       return (entropy(output.select(2, 0)) + entropy(output.select(2, 1))) / 2;
     case Task::kRegression:  // the variance that labels are drawn with
-      return at::ones({output.size(0)}, output.options());
+      return noise(1);
     case Task::kNone:
-      return at::full({output.size(0)}, static_cast<double>(output.size(1)) / 2, output.options());
+      return noise(static_cast<double>(output.size(1)) / 2);
     case Task::kLanguageModel:
       break;
   }

@@ -88,6 +88,18 @@ TEST(ExpectedLosses, AreMeansOverLabels) {
             1e-6);
 }
 
+// A model of values or embeddings whose outputs are none is to be noticed by its loss.
+TEST(ExpectedLosses, OfWhatIsNoNumberAreNone) {
+  for (const Task task : {Task::kRegression, Task::kNone}) {
+    at::Tensor output = at::ones({3, 1});
+    EXPECT_TRUE(ExpectedLosses(task, output).isfinite().all().item<bool>());
+    output[1][0] = NAN;
+    EXPECT_FALSE(ExpectedLosses(task, output)[1].isfinite().item<bool>());
+    output[1][0] = INFINITY;
+    EXPECT_FALSE(ExpectedLosses(task, output)[1].isfinite().item<bool>());
+  }
+}
+
 TEST(Probe, OfValuesIsASign) {
   Random random(2);
   const at::Tensor v = Probe(Task::kRegression, RandomTensor({5, 1}, &random), 0);

@@ -234,6 +234,7 @@ Replacement ReplacementBy(const at::Tensor& refitted, const std::vector<int64_t>
   return result;
 }
 
+// Inputs backwards: the same outputs, added up in another order, as a refit adds up others.
 Replacement Whole(const SubLayer& dense) {
   const int64_t inputs = dense.units * dense.width;
   Replacement same = {at::arange(inputs - 1, -1, -1,

@@ -34,8 +34,7 @@ int64_t PartsOf(const Network& student, size_t index, const std::vector<Streams>
   const int64_t parts = std::min(threads, kBytes / (12 * inputs * inputs));
   const bool room =
       !student.streamed && 2 * parts >= threads && PlaceOfTargets(student, streams) != Place::kFile;
-  return room && static_cast<int64_t>(streams.size()) >= 2 * parts ? std::max<int64_t>(1, parts)
-                                                                   : 1;
+  return room && static_cast<int64_t>(streams.size()) >= 2 * parts ? parts : 1;
 }
 
 // The moments that visit(batch, sums) adds of all batches, those of each part in their order.
