@@ -10,8 +10,8 @@ VENV=$ROOT/build/venv
 # The Python that has torch: the caller's, or the project's own environment, which scripts/setup makes.
 PYTHON=${COPPICE_PYTHON:-$VENV/bin/python}
 
-# Lets ccache find in one clone what was compiled in another.
-export CCACHE_BASEDIR=$ROOT CCACHE_NOHASHDIR=1
+# Lets ccache find in one clone what was compiled in another, headers compiled beforehand (cmake/Headers.cmake) included.
+export CCACHE_BASEDIR=$ROOT CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros
 
 note() { echo "$*" >&2; }
 
