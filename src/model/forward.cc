@@ -5,7 +5,9 @@
 
 #include <limits>
 
+#include "model/gated_silu.h"
 #include "model/linear.h"
+#include "model/rms_norm.h"
 #include "model/text_gelu.h"
 
 namespace coppice {
@@ -29,6 +31,13 @@ at::Tensor RmsNorm(const Network& net, const Norm& norm, const at::Tensor& x) {
 
 at::Tensor LayerNorm(const Network& net, const Norm& norm, const at::Tensor& x) {
   return at::layer_norm(x, {net.spec.width}, norm.weight, norm.bias, net.spec.norm_eps);
+}
+
+// What the sub-layer's matrices read, in the compute dtype: (..., D).
+at::Tensor ReadRounded(const Network& net, const SubLayer& sub, const Hidden& hidden) {
+  if (hidden.rounded.defined()) return hidden.rounded;
+  if (HasOwnRmsNorm(net)) return RmsNormRounded(hidden.exact, sub.norm.weight, net.spec.norm_eps);
+  return ReadByBranch(net, sub, hidden.exact).to(net.compute.dtype);
 }
 
 }  // namespace
@@ -68,12 +77,13 @@ at::Tensor UnitInputs(const Network& net, const SubLayer& sub, const Hidden& hid
     shape.back() = 0;
     return at::empty(shape, hidden.exact.options().dtype(net.compute.dtype));
   }
-  const at::Tensor input =
-      hidden.rounded.defined()
-          ? hidden.rounded
-          : ReadByBranch(net, sub, hidden.exact).to(net.compute.dtype);  // (B, T, D)
+  const at::Tensor input = ReadRounded(net, sub, hidden);  // (B, T, D)
   if (sub.kind == UnitKind::kHead) return Attend(sub, input, context, cache, mask);
   if (HasTextGelu(net, sub)) return TextGelu(Apply(sub.in[0], input), context.texts, mask);
+  if (HasGatedSilu(net, sub)) {
+    return sub.in.size() == 1 ? GatedSilu(Apply(sub.in[0], input))
+                              : GatedSilu(Apply(sub.in[0], input), Apply(sub.in[1], input));
+  }
   return Channels(net, PreActivations(sub, input));
 }
 

@@ -71,11 +71,14 @@ at::Tensor GradientThroughLogits(const Network& net, const at::Tensor& hidden,
     at::Tensor room;
     ForParts(read, 0, at_once.multiplied, [&](const at::Tensor& rows, int64_t begin) {
       const at::Tensor product = Logits(rows, net.output, &room);
+      // (m, V) in the matrix's dtype, in the product's place where that has it, too.
+      const at::Tensor by_product = product.scalar_type() == net.output.scalar_type()
+                                        ? product
+                                        : at::empty(product.sizes(), net.output.options());
       ForParts(product, begin, at_once.used, [&](const at::Tensor& part, int64_t i) {
-        part.copy_(gradient(part.to(at::kFloat), i));
+        by_product.narrow(0, i - begin, part.size(0)).copy_(gradient(part.to(at::kFloat), i));
       });
-      by_read.slice(0, begin, begin + rows.size(0))
-          .copy_(at::mm(product.to(net.output.scalar_type()), net.output));
+      by_read.slice(0, begin, begin + rows.size(0)).copy_(at::mm(by_product, net.output));
     });
   }
   return torch::autograd::grad({read}, {end}, {by_read})[0];

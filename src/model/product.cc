@@ -8,16 +8,13 @@
 #include <vector>
 
 #include "model/cuda/products.h"
+#include "model/cuda_rows.h"
 #include "model/optional_tensor.h"
 
 namespace coppice {
 namespace {
 
-bool IsAligned(int64_t numbers) { return numbers % 8 == 0; }  // of bfloat16, 16 bytes
-
-bool IsAligned(const at::Tensor& x) {
-  return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0;
-}
+bool IsEights(int64_t numbers) { return numbers % 8 == 0; }  // of bfloat16, 16 bytes each
 
 // How the kernels read x, (K, N) or (B, K, N); nothing where they do not.
 std::optional<cuda::Operand> OperandOf(const at::Tensor& x) {
@@ -27,7 +24,7 @@ std::optional<cuda::Operand> OperandOf(const at::Tensor& x) {
   const bool transposed = x.stride(-2) == 1 && x.stride(-1) >= rows;
   if (!straight && !transposed) return {};
   const int64_t stride = straight ? x.stride(-2) : x.stride(-1);
-  if (!IsAligned(stride) || !IsAligned(next) || !IsAligned(x)) return {};
+  if (!IsEights(stride) || !IsEights(next) || !IsAligned(x)) return {};
   return cuda::Operand{x.const_data_ptr(), stride, !straight, next};
 }
 
@@ -44,7 +41,7 @@ bool TryToMultiply(const at::Tensor& left, const at::Tensor& right, const at::Te
       right.scalar_type() != at::kBFloat16 || !cuda::Available(left.device().index()))
     return false;
   const std::optional<cuda::Operand> a = OperandOf(left), b = OperandOf(right);
-  const bool written = result->stride(-1) == 1 && IsAligned(result->stride(-2)) &&
+  const bool written = result->stride(-1) == 1 && IsEights(result->stride(-2)) &&
                        result->stride(-2) >= result->size(-1) && IsAligned(*result);
   const bool biased = bias.defined();
   if (!a || !b || !written || (biased && (bias.scalar_type() != at::kBFloat16 || !IsAligned(bias))))

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/cuda/kernels.h"
+#include "model/cuda_rows.h"
 #include "model/optional_tensor.h"
 #include "model/product.h"
 
@@ -26,11 +27,6 @@ cuda::SumAndNorm Sum(const at::Tensor& hidden, const at::Tensor& branch, const a
           weight.const_data_ptr<float>(), shift.const_data_ptr<float>()};
 }
 
-// The kernels read 8 or 16 bytes at once; what is cut out of another tensor may begin anywhere.
-at::Tensor Aligned(const at::Tensor& x) {
-  return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0 ? x : x.clone();
-}
-
 at::Tensor Bfloat16Like(const at::Tensor& x) {
   return at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
 }
@@ -42,9 +38,9 @@ class ProjectedNorm : public torch::autograd::Function<ProjectedNorm> {
                                const at::Tensor& matrix, const std::optional<at::Tensor>& bias,
                                const Norm& norm, double epsilon) {
     const c10::DeviceGuard here(hidden.device());
-    const at::Tensor flat = Aligned(hidden.contiguous());                               // (..., D)
+    const at::Tensor flat = AlignedRows(hidden);                                        // (..., D)
     const at::Tensor branch = Multiply(inputs.flatten(0, -2), matrix.t(), at::kFloat);  // (M, D)
-    const at::Tensor added = bias ? Aligned(bias->to(at::kBFloat16)) : at::Tensor();
+    const at::Tensor added = bias ? AlignedRows(bias->to(at::kBFloat16)) : at::Tensor();
     at::Tensor exact = at::empty(hidden.sizes(), hidden.options()), rounded = Bfloat16Like(hidden);
     cuda::Launch(Sum(flat, branch, added, norm.weight, norm.bias, epsilon),
                  exact.mutable_data_ptr<float>(), rounded.mutable_data_ptr(),
@@ -87,9 +83,8 @@ class ProjectedNorm : public torch::autograd::Function<ProjectedNorm> {
 
 bool HasOwnNorm(const Network& net) {
   const int64_t width = net.spec.width;
-  return net.spec.form == BlockForm::kEncoder && net.compute.device.is_cuda() &&
-         net.compute.dtype == at::kBFloat16 && width % 4 == 0 && width <= cuda::kMostNormColumns &&
-         cuda::Available(net.compute.device.index());
+  return net.spec.form == BlockForm::kEncoder && width % 4 == 0 &&
+         width <= cuda::kMostNormColumns && HasKernels(net.compute);
 }
 
 Hidden ProjectAndNorm(const Network& net, const SubLayer& sub, const at::Tensor& hidden,

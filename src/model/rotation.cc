@@ -1,7 +1,13 @@
 #include "model/rotation.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/DeviceGuard.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include <vector>
+
+#include "model/cuda/kernels.h"
+#include "model/cuda_rows.h"
 
 namespace coppice {
 namespace {
@@ -13,10 +19,60 @@ at::Tensor Half(const at::Tensor& x, int64_t which, bool neighbours) {
                     : x.slice(-1, which * pairs, (which + 1) * pairs);
 }
 
+cuda::HeadStrides StridesOf(const at::Tensor& x) { return {x.stride(0), x.stride(1), x.stride(2)}; }
+
+// Whether the kernel reads x, (B, H, T, K), where it is.
+bool IsReadable(const at::Tensor& x) {
+  const cuda::HeadStrides strides = StridesOf(x);
+  return x.stride(3) == 1 && (strides.text | strides.head | strides.token) % 8 == 0 && IsAligned(x);
+}
+
+// Whether the kernel is for x, (B, ..., T, K).
+bool HasKernel(const at::Tensor& x) {
+  return x.dim() >= 4 && x.numel() > 0 && x.size(-1) % 16 == 0 &&
+         HasKernels({x.device(), x.scalar_type()});
+}
+
+// As x is, (B, ..., T, K), with a token's heads side by side, which is how products leave them and
+// how attention's result is read.
+at::Tensor HeadsSideBySide(const at::Tensor& x) {
+  std::vector<int64_t> strides(static_cast<size_t>(x.dim()), 1);
+  int64_t stride = x.size(-1);
+  for (size_t d = strides.size() - 2; d-- > 1;) {
+    strides[d] = stride;
+    stride *= x.size(static_cast<int64_t>(d));
+  }
+  strides[strides.size() - 2] = stride;
+  strides[0] = stride * x.size(-2);
+  return at::empty_strided(x.sizes(), strides, x.options());
+}
+
+at::Tensor TurnedByKernel(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine,
+                          bool neighbours, bool back) {
+  const c10::DeviceGuard here(x.device());
+  const at::Tensor heads = x.flatten(1, -3);                               // (B, H, T, K)
+  const at::Tensor from = IsReadable(heads) ? heads : AlignedRows(heads);  // the same
+  const at::Tensor c = cosine.contiguous(), s = sine.contiguous();         // (T, K)
+  at::Tensor turned = HeadsSideBySide(x);
+  const cuda::Rotation kernel = {.texts = from.size(0),
+                                 .heads = from.size(1),
+                                 .tokens = from.size(2),
+                                 .width = from.size(3),
+                                 .from = StridesOf(from),
+                                 .to = StridesOf(turned.flatten(1, -3)),
+                                 .x = from.const_data_ptr(),
+                                 .cosine = c.const_data_ptr<float>(),
+                                 .sine = s.const_data_ptr<float>(),
+                                 .neighbours = neighbours,
+                                 .back = back};
+  cuda::Launch(kernel, turned.mutable_data_ptr(), cuda::CurrentStream());
+  return turned;
+}
+
 // (a c - b s, b c + a s) for pairs (a, b): two kernels a half, of which the second rounds and
 // writes to its place, so that few bytes move.
-at::Tensor Turned(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine,
-                  bool neighbours) {
+at::Tensor TurnedByParts(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine,
+                         bool neighbours) {
   const at::Tensor c = Half(cosine, 0, neighbours), s = Half(sine, 0, neighbours);
   const at::Tensor a = Half(x, 0, neighbours), b = Half(x, 1, neighbours);
   at::Tensor turned = at::empty(x.sizes(), x.options());
@@ -26,6 +82,13 @@ at::Tensor Turned(const at::Tensor& x, const at::Tensor& cosine, const at::Tenso
   return turned;
 }
 
+// back: whether pairs turn the other way.
+at::Tensor Turned(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine,
+                  bool neighbours, bool back) {
+  if (HasKernel(x)) return TurnedByKernel(x, cosine, sine, neighbours, back);
+  return TurnedByParts(x, cosine, back ? -sine : sine, neighbours);
+}
+
 // Backward, pairs turn the other way; of the forward pass nothing is kept but the angles.
 class Rotation : public torch::autograd::Function<Rotation> {
  public:
@@ -33,14 +96,15 @@ class Rotation : public torch::autograd::Function<Rotation> {
                             const at::Tensor& cosine, const at::Tensor& sine, bool neighbours) {
     context->save_for_backward({cosine, sine});
     context->saved_data["neighbours"] = neighbours;
-    return Turned(x, cosine, sine, neighbours);
+    return Turned(x, cosine, sine, neighbours, /*back=*/false);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& by_result) {
     const torch::autograd::variable_list angles = context->get_saved_variables();
-    return {Turned(by_result[0], angles[0], -angles[1], context->saved_data["neighbours"].toBool()),
-            at::Tensor(), at::Tensor(), at::Tensor()};
+    const bool neighbours = context->saved_data["neighbours"].toBool();
+    return {Turned(by_result[0], angles[0], angles[1], neighbours, /*back=*/true), at::Tensor(),
+            at::Tensor(), at::Tensor()};
   }
 };
 

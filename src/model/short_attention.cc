@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/cuda/kernels.h"
+#include "model/cuda_rows.h"
 #include "model/optional_tensor.h"
 
 namespace coppice {
@@ -88,8 +89,7 @@ bool IsTiles(int64_t width) {
 }  // namespace
 
 bool AreShort(const Network& net, const TextRows& texts) {
-  return net.spec.form == BlockForm::kEncoder && net.compute.device.is_cuda() &&
-         net.compute.dtype == at::kBFloat16 && cuda::Available(net.compute.device.index()) &&
+  return net.spec.form == BlockForm::kEncoder && HasKernels(net.compute) &&
          texts.longest <= cuda::MostAttentionTokens(net.compute.device.index());
 }
 

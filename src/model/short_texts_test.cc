@@ -9,6 +9,7 @@
 #include <ostream>
 
 #include "model/encoder_testing.h"
+#include "model/kernel_testing.h"
 #include "model/relative_buckets.h"
 #include "model/residual_norm.h"
 #include "model/short_attention.h"
@@ -18,19 +19,6 @@ namespace coppice {
 namespace {
 
 using torch::autograd::grad;
-
-const at::Device kDevice(at::kCUDA, 0);
-
-at::Tensor Rounded(at::IntArrayRef shape, Random* random) {
-  return RandomTensor(shape, random).to(kDevice, at::kBFloat16);
-}
-
-// |found - expected| / |expected|; NaN is none.
-double Error(const at::Tensor& found, const at::Tensor& expected) {
-  Check(found.sizes().equals(expected.sizes()), "tensors of different shapes");
-  const at::Tensor difference = found.to(at::kDouble) - expected.to(at::kDouble);
-  return (difference.norm() / expected.to(at::kDouble).norm().clamp_min(1e-30)).item<double>();
-}
 
 // Two bfloat16 roundings, of what is multiplied and of the result.
 constexpr double kRounding = 4e-3;
@@ -53,7 +41,7 @@ class ShortAttentionKernels : public testing::TestWithParam<Case> {
     if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
     const Case& one = GetParam();
     Random random(5);
-    batch_ = BatchOf(one.lengths, 10, kDevice);
+    batch_ = BatchOf(one.lengths, 10, kKernelDevice);
     sub_.units = one.heads;
     sub_.key_width = one.keys;
     sub_.width = one.values;
@@ -62,13 +50,13 @@ class ShortAttentionKernels : public testing::TestWithParam<Case> {
     texts_ = batch_.ids.size(0);
     tokens_ = batch_.ids.size(1);
     if (one.biased) {
-      sub_.relative_bias = RandomTensor({32, one.heads}, &random).to(kDevice);
-      buckets_ = RelativeBuckets(tokens_, 32, at::TensorOptions(at::kLong).device(kDevice));
+      sub_.relative_bias = RandomTensor({32, one.heads}, &random).to(kKernelDevice);
+      buckets_ = RelativeBuckets(tokens_, 32, at::TensorOptions(at::kLong).device(kKernelDevice));
       distance_ = at::cat({buckets_[tokens_ - 1], buckets_[0].slice(0, 1)});
     }
-    joined_ = Rounded({texts_, tokens_, one.heads * (2 * one.keys + one.values)}, &random);
-    upstream_ =
-        Rounded({texts_, tokens_, one.heads * one.values}, &random) * batch_.mask.unsqueeze(2);
+    joined_ = RandomBfloat16({texts_, tokens_, one.heads * (2 * one.keys + one.values)}, &random);
+    upstream_ = RandomBfloat16({texts_, tokens_, one.heads * one.values}, &random) *
+                batch_.mask.unsqueeze(2);
   }
 
   // joined: (B, T, n) float64.
@@ -108,9 +96,9 @@ class ShortAttentionKernels : public testing::TestWithParam<Case> {
         at::ones({texts_, sub_.units}, by_mask.options().dtype(at::kFloat)).requires_grad_();
     const at::Tensor mixed = ShortAttention(sub_, joined, texts, distance_, mask);
     const std::vector<at::Tensor> found = grad({mixed}, {joined, mask}, {taken(upstream_)});
-    EXPECT_LT(Error(real(mixed.detach()), rows(expected.detach())), kRounding);
-    EXPECT_LT(Error(real(found[0]), rows(by_exact)), tokens_ == 1 ? 1e-2 : kRounding);
-    EXPECT_LT(Error(found[1], by_mask), 1e-5);
+    EXPECT_LT(ErrorOf(real(mixed.detach()), rows(expected.detach())), kRounding);
+    EXPECT_LT(ErrorOf(real(found[0]), rows(by_exact)), tokens_ == 1 ? 1e-2 : kRounding);
+    EXPECT_LT(ErrorOf(found[1], by_mask), 1e-5);
     if (texts.packed || !batch_.padded) return;
     const at::Tensor padding = batch_.mask.logical_not().unsqueeze(2);
     EXPECT_EQ((mixed.detach() * padding).abs().max().item<double>(), 0);
@@ -145,11 +133,11 @@ TEST(CudaTextGelu, IsThatOfFloat64) {
        {std::vector<int64_t>{1}, {5, 3, 1}, {25, 25}, {130, 64, 65, 2}}) {
     for (const int64_t channels : {8, 1000, 3072}) {
       Random random(9);
-      const Batch batch = BatchOf(lengths, 10, kDevice);
+      const Batch batch = BatchOf(lengths, 10, kKernelDevice);
       const int64_t texts = batch.ids.size(0), tokens = batch.ids.size(1);
-      const at::Tensor numbers = 2 * Rounded({texts, tokens, channels}, &random);
+      const at::Tensor numbers = 2 * RandomBfloat16({texts, tokens, channels}, &random);
       const at::Tensor upstream =
-          Rounded({texts, tokens, channels}, &random) * batch.mask.unsqueeze(2);
+          RandomBfloat16({texts, tokens, channels}, &random) * batch.mask.unsqueeze(2);
       const at::Tensor exact = numbers.to(at::kDouble).requires_grad_();
       const at::Tensor expected = at::gelu(exact);
       const at::Tensor by_exact = grad({expected}, {exact}, {upstream.to(at::kDouble)})[0];
@@ -163,9 +151,9 @@ TEST(CudaTextGelu, IsThatOfFloat64) {
             at::ones({texts, channels}, by_mask.options().dtype(at::kFloat)).requires_grad_();
         const at::Tensor y = TextGelu(x, rows, mask);
         const std::vector<at::Tensor> found = grad({y}, {x, mask}, {taken(upstream)});
-        EXPECT_LT(Error(y.detach(), taken(expected.detach())), kRounding);
-        EXPECT_LT(Error(found[0], taken(by_exact)), kRounding);
-        EXPECT_LT(Error(found[1], by_mask), 1e-4);
+        EXPECT_LT(ErrorOf(y.detach(), taken(expected.detach())), kRounding);
+        EXPECT_LT(ErrorOf(found[0], taken(by_exact)), kRounding);
+        EXPECT_LT(ErrorOf(found[1], by_mask), 1e-4);
       }
     }
   }
@@ -174,7 +162,8 @@ TEST(CudaTextGelu, IsThatOfFloat64) {
 // Where most of the result is gone, too: the relative error is a bfloat16's.
 TEST(CudaTextGelu, KeepsTheDigitsOfItsTail) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
-  const at::Tensor x = at::linspace(-5.5, 9, 4001, at::TensorOptions(kDevice)).to(at::kBFloat16);
+  const at::Tensor x =
+      at::linspace(-5.5, 9, 4001, at::TensorOptions(kKernelDevice)).to(at::kBFloat16);
   const at::Tensor found = TextGelu(x.view({1, 1, -1}), {1, 1, false, {}, {}}, {}).flatten();
   const at::Tensor expected = at::gelu(x.to(at::kDouble));
   const at::Tensor error = (found.to(at::kDouble) - expected).abs();
@@ -187,17 +176,17 @@ TEST(CudaResidualNorm, IsThatOfFloat64) {
     for (const bool biased : {false, true}) {
       SCOPED_TRACE(fmt::format("{} columns, bias {}", width, biased));
       Random random(13);
-      const Network net =
-          RandomEncoder({.width = width, .heads = {1}, .channels = {8}}, {kDevice, at::kBFloat16});
+      const Network net = RandomEncoder({.width = width, .heads = {1}, .channels = {8}},
+                                        {kKernelDevice, at::kBFloat16});
       SubLayer sub = net.sub_layers[0];
       if (!biased) sub.out.bias.reset();
       const at::Tensor hidden =
-          (3 * RandomTensor({3, 5, width}, &random) + 1).to(kDevice).requires_grad_();
-      const at::Tensor inputs = Rounded({3, 5, 32}, &random).requires_grad_();
+          (3 * RandomTensor({3, 5, width}, &random) + 1).to(kKernelDevice).requires_grad_();
+      const at::Tensor inputs = RandomBfloat16({3, 5, 32}, &random).requires_grad_();
       const at::Tensor branch =
-          at::zeros({1}, at::TensorOptions(kDevice)).expand({3, 5, width}).requires_grad_();
-      const at::Tensor by_exact = RandomTensor({3, 5, width}, &random).to(kDevice);
-      const at::Tensor by_rounded = Rounded({3, 5, width}, &random);
+          at::zeros({1}, at::TensorOptions(kKernelDevice)).expand({3, 5, width}).requires_grad_();
+      const at::Tensor by_exact = RandomTensor({3, 5, width}, &random).to(kKernelDevice);
+      const at::Tensor by_rounded = RandomBfloat16({3, 5, width}, &random);
 
       const at::Tensor h = hidden.detach().to(at::kDouble).requires_grad_();
       const at::Tensor x = inputs.detach().to(at::kDouble).requires_grad_();
@@ -211,15 +200,15 @@ TEST(CudaResidualNorm, IsThatOfFloat64) {
       const Hidden stream = ProjectAndNorm(net, sub, hidden, inputs, branch);
       const std::vector<at::Tensor> found =
           grad({stream.exact, stream.rounded}, {hidden, inputs, branch}, {by_exact, by_rounded});
-      EXPECT_LT(Error(stream.exact.detach(), expected.detach()), 1e-6);
+      EXPECT_LT(ErrorOf(stream.exact.detach(), expected.detach()), 1e-6);
       EXPECT_TRUE(stream.rounded.equal(stream.exact.to(at::kBFloat16)));
-      EXPECT_LT(Error(found[0], wanted[0]), 1e-6);
-      EXPECT_LT(Error(found[1], wanted[1]), kRounding);
+      EXPECT_LT(ErrorOf(found[0], wanted[0]), 1e-6);
+      EXPECT_LT(ErrorOf(found[1], wanted[1]), kRounding);
       EXPECT_TRUE(found[2].equal(found[0]));
       const Hidden alone = ProjectAndNorm(net, sub, hidden, inputs, {});
       const at::Tensor by_hidden = grad({alone.rounded}, {hidden}, {by_rounded})[0];
-      EXPECT_LT(Error(by_hidden, grad({ProjectAndNorm(net, sub, hidden, inputs, {}).exact},
-                                      {hidden}, {by_rounded.to(at::kFloat)})[0]),
+      EXPECT_LT(ErrorOf(by_hidden, grad({ProjectAndNorm(net, sub, hidden, inputs, {}).exact},
+                                        {hidden}, {by_rounded.to(at::kFloat)})[0]),
                 1e-6);
     }
   }
@@ -227,9 +216,9 @@ TEST(CudaResidualNorm, IsThatOfFloat64) {
 
 TEST(CudaShortTexts, PackedEmbeddingsAreThoseOfThePadded) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
-  const Batch batch = BatchOf({9, 1, 30}, 50, kDevice);
+  const Batch batch = BatchOf({9, 1, 30}, 50, kKernelDevice);
   for (const PositionRule rule : {PositionRule::kFromZero, PositionRule::kAfterPadding}) {
-    Network net = RandomEncoder({}, {kDevice, at::kBFloat16});
+    Network net = RandomEncoder({}, {kKernelDevice, at::kBFloat16});
     net.spec.positions = rule;
     if (rule == PositionRule::kFromZero) {
       for (at::Tensor* table : {&net.word, &net.position, &net.token_type})
@@ -238,7 +227,7 @@ TEST(CudaShortTexts, PackedEmbeddingsAreThoseOfThePadded) {
     const AttentionContext context = MakePackedContext(net, batch);
     ASSERT_TRUE(context.texts.packed);
     const Hidden stream = Begin(net, batch, context);
-    EXPECT_LT(Error(stream.exact, RealRows(batch, Embed(net, batch))), 1e-6);
+    EXPECT_LT(ErrorOf(stream.exact, RealRows(batch, Embed(net, batch))), 1e-6);
     EXPECT_TRUE(stream.rounded.equal(stream.exact.to(at::kBFloat16)));
   }
 }
@@ -247,15 +236,15 @@ TEST(CudaShortTexts, PackedEmbeddingsAreThoseOfThePadded) {
 TEST(CudaShortTexts, PackedRowsGiveWhatPaddedOnesGive) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
   at::NoGradGuard no_gradients;
-  const Batch batch = BatchOf({9, 1, 30, 30}, 50, kDevice);
-  const Network net = RandomEncoder({}, {kDevice, at::kBFloat16});
+  const Batch batch = BatchOf({9, 1, 30, 30}, 50, kKernelDevice);
+  const Network net = RandomEncoder({}, {kKernelDevice, at::kBFloat16});
   const AttentionContext context = MakeContext(net, batch);
   ASSERT_TRUE(context.is_short);
   at::Tensor hidden = Embed(net, batch);
   for (const SubLayer& sub : net.sub_layers)
     hidden = AddBranch(net, sub, hidden, Project(sub, UnitInputs(net, sub, hidden, context)));
   const at::Tensor packed = RunSubLayers(net, batch);
-  EXPECT_LT(Error(RealRows(batch, packed), RealRows(batch, hidden)), 1e-3);
+  EXPECT_LT(ErrorOf(RealRows(batch, packed), RealRows(batch, hidden)), 1e-3);
   EXPECT_TRUE(hidden.isfinite().all().item<bool>());
 }
 

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "model/cuda/kernels.h"
+#include "model/cuda_rows.h"
 #include "model/optional_tensor.h"
 
 namespace coppice {
@@ -57,8 +58,7 @@ class Gelu : public torch::autograd::Function<Gelu> {
 bool HasTextGelu(const Network& net, const SubLayer& sub) {
   return sub.kind == UnitKind::kChannel && !sub.gated && net.spec.activation == Activation::kGelu &&
          sub.units > 0 && sub.units % 8 == 0 && net.spec.form == BlockForm::kEncoder &&
-         net.compute.device.is_cuda() && net.compute.dtype == at::kBFloat16 &&
-         cuda::Available(net.compute.device.index());
+         HasKernels(net.compute);
 }
 
 at::Tensor TextGelu(const at::Tensor& x, const TextRows& texts, const at::Tensor& mask) {

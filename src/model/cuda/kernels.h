@@ -1,9 +1,10 @@
-// Kernels of our own for an encoder's pass over short texts on an NVIDIA GPU.
+// Kernels of our own for what stands between products on an NVIDIA GPU.
 //
-// Products of 768 columns take so little time there that what stands between them takes longer:
-// LibTorch's kernels for it move every number several times. These move it once. They are what
-// model/residual_norm.h, model/short_attention.h and model/text_gelu.h launch, which check shapes
-// and allocate; those say what is computed. Nothing here knows of LibTorch.
+// Products of 576 or 768 columns take so little time there that what stands between them takes
+// longer: LibTorch's kernels for it move every number several times. These move it once. They are
+// what model/residual_norm.h, model/short_attention.h and model/text_gelu.h launch for encoders,
+// model/rms_norm.h, model/rotation.h and model/gated_silu.h for decoders, which check shapes and
+// allocate; those say what is computed. Nothing here knows of LibTorch.
 //
 // Pointers are to the device's memory, to float where a type does not say otherwise; "bfloat16"
 // stands at those that are void. Rows are contiguous. A build without CUDA has no_kernels.cc
@@ -119,5 +120,56 @@ inline constexpr int64_t kGeluTokens = 64;  // that are summed up by one thread
 // by_x: (M, C) bfloat16, of which the texts' rows are written. by_mask: (B, T / kGeluTokens, C), T
 // rounded up, sums of y * by_y.
 void Launch(const GeluGradient& gradient, void* by_x, float* by_mask, Stream stream);
+
+// y = x / sqrt(mean(x^2) + epsilon) weight. The width is any multiple of 4.
+struct RmsNorm {
+  NormShape shape;
+  const float* x;       // (M, D)
+  const float* weight;  // (D)
+};
+// y: (M, D) bfloat16.
+void Launch(const RmsNorm& norm, void* y, Stream stream);
+
+struct RmsNormGradient {
+  RmsNorm forward;
+  const void* by_y;  // (M, D) bfloat16
+};
+// by_x: (M, D).
+void Launch(const RmsNormGradient& gradient, float* by_x, Stream stream);
+
+// x = gate / (1 + exp(-gate)) up.
+struct GatedSilu {
+  int64_t rows, channels;  // M, C, a multiple of 8; 2^34 numbers at most
+  int64_t stride;          // from a row of gate to the next, as of up; a multiple of 8
+  const void* gate;        // (M, C) bfloat16
+  const void* up;          // (M, C) bfloat16
+};
+// x: (M, C) bfloat16.
+void Launch(const GatedSilu& gated, void* x, Stream stream);
+
+struct GatedSiluGradient {
+  GatedSilu forward;
+  const void* by_x;  // (M, C) bfloat16
+};
+// by_gate, by_up: (M, C) bfloat16, with rows as far apart as those of gate and up.
+void Launch(const GatedSiluGradient& gradient, void* by_gate, void* by_up, Stream stream);
+
+// Where numbers (B, H, T, K) are, in numbers from the first, multiples of 8; K are side by side.
+struct HeadStrides {
+  int64_t text, head, token;
+};
+
+// Pairs of numbers turned by angles of their token.
+struct Rotation {
+  int64_t texts, heads, tokens, width;  // B, H, T, K, a multiple of 16
+  HeadStrides from, to;
+  const void* x;        // (B, H, T, K) bfloat16
+  const float* cosine;  // (T, K), of a pair's two numbers alike
+  const float* sine;    // (T, K)
+  bool neighbours;      // whether pairs are columns (2j, 2j + 1); else they are (j, K / 2 + j)
+  bool back;            // whether they turn the other way
+};
+// turned: (B, H, T, K) bfloat16.
+void Launch(const Rotation& rotation, void* turned, Stream stream);
 
 }  // namespace coppice::cuda

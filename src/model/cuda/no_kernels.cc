@@ -29,5 +29,10 @@ void Launch(const Attention&, void*, Stream) { Refuse(); }
 void Launch(const AttentionGradient&, void*, float*, Stream) { Refuse(); }
 void Launch(const Gelu&, void*, Stream) { Refuse(); }
 void Launch(const GeluGradient&, void*, float*, Stream) { Refuse(); }
+void Launch(const RmsNorm&, void*, Stream) { Refuse(); }
+void Launch(const RmsNormGradient&, float*, Stream) { Refuse(); }
+void Launch(const GatedSilu&, void*, Stream) { Refuse(); }
+void Launch(const GatedSiluGradient&, void*, void*, Stream) { Refuse(); }
+void Launch(const Rotation&, void*, Stream) { Refuse(); }
 
 }  // namespace coppice::cuda

@@ -26,24 +26,6 @@ __device__ void ForColumns(int width, const Each& each) {
   }
 }
 
-__device__ float4 operator+(float4 a, float4 b) {
-  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
-}
-__device__ float4 operator*(float4 a, float4 b) {
-  return {a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w};
-}
-__device__ float4 operator*(float4 a, float b) { return {a.x * b, a.y * b, a.z * b, a.w * b}; }
-__device__ float4 operator-(float4 a, float b) { return {a.x - b, a.y - b, a.z - b, a.w - b}; }
-__device__ float Total(float4 a) { return (a.x + a.y) + (a.z + a.w); }
-
-__device__ float4 Read(const float* x) { return *reinterpret_cast<const float4*>(x); }
-__device__ float4 ReadRounded(const void* x, int64_t place) {
-  return Unpacked(*reinterpret_cast<const uint2*>(static_cast<const __nv_bfloat16*>(x) + place));
-}
-__device__ void WriteRounded(float4 y, void* to, int64_t place) {
-  *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(to) + place) = Packed(y);
-}
-
 // A row of what is normed.
 template <int kParts>
 __device__ Share<kParts> Load(const SumAndNorm& sum, int64_t row) {

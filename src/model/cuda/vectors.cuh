@@ -3,6 +3,8 @@
 
 #include <cuda_bf16.h>
 
+#include <cstdint>
+
 namespace coppice::cuda {
 
 inline constexpr unsigned kAllLanes = 0xffffffffu;
@@ -30,6 +32,29 @@ __device__ inline float4 Unpacked(uint2 four) {
 }
 
 __device__ inline uint2 Packed(float4 x) { return {Packed(x.x, x.y), Packed(x.z, x.w)}; }
+
+__device__ inline float4 operator+(float4 a, float4 b) {
+  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
+}
+__device__ inline float4 operator*(float4 a, float4 b) {
+  return {a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w};
+}
+__device__ inline float4 operator*(float4 a, float b) {
+  return {a.x * b, a.y * b, a.z * b, a.w * b};
+}
+__device__ inline float4 operator-(float4 a, float b) {
+  return {a.x - b, a.y - b, a.z - b, a.w - b};
+}
+__device__ inline float Total(float4 a) { return (a.x + a.y) + (a.z + a.w); }
+
+// Four numbers at a place that is a multiple of four.
+__device__ inline float4 Read(const float* x) { return *reinterpret_cast<const float4*>(x); }
+__device__ inline float4 ReadRounded(const void* x, int64_t place) {
+  return Unpacked(*reinterpret_cast<const uint2*>(static_cast<const __nv_bfloat16*>(x) + place));
+}
+__device__ inline void WriteRounded(float4 y, void* to, int64_t place) {
+  *reinterpret_cast<uint2*>(static_cast<__nv_bfloat16*>(to) + place) = Packed(y);
+}
 
 // 2^x and 1 / x with relative errors of 2^-22 and 2^-23; 2^x of large numbers is infinite, and the
 // inverse of that is 0.

@@ -1,0 +1,108 @@
+// Rotation, bound by memory: a thread turns the same 8 pairs of a token in several heads, whose
+// angles are one.
+#include "model/cuda/kernels.h"
+#include "model/cuda/launch.cuh"
+#include "model/cuda/vectors.cuh"
+
+namespace coppice::cuda {
+namespace {
+
+constexpr unsigned kThreads = 128;
+constexpr int kHeads = 4;  // of a thread, at most
+
+// Of 8 pairs.
+struct Angles {
+  float cosine[8], sine[8];
+};
+
+__device__ unsigned First(unsigned a, unsigned b, float2 cosine, float2 sine) {
+  const float2 x = Unpacked(a), y = Unpacked(b);
+  return Packed(x.x * cosine.x - y.x * sine.x, x.y * cosine.y - y.y * sine.y);
+}
+
+// Two pairs, whose first numbers are in a and whose second ones are in b.
+__device__ void TurnHalves(unsigned* a, unsigned* b, const float* cosine, const float* sine) {
+  const unsigned first = First(*a, *b, {cosine[0], cosine[1]}, {sine[0], sine[1]});
+  *b = First(*b, *a, {cosine[0], cosine[1]}, {-sine[0], -sine[1]});
+  *a = first;
+}
+
+// A pair side by side.
+__device__ void TurnNeighbours(unsigned* pair, float cosine, float sine) {
+  const float2 x = Unpacked(*pair);
+  *pair = Packed(x.x * cosine - x.y * sine, x.y * cosine + x.x * sine);
+}
+
+template <bool kNeighbours>
+__device__ void Turn(uint4* a, uint4* b, const Angles& angles) {
+  const float *c = angles.cosine, *s = angles.sine;
+  if (kNeighbours) {
+    TurnNeighbours(&a->x, c[0], s[0]);
+    TurnNeighbours(&a->y, c[1], s[1]);
+    TurnNeighbours(&a->z, c[2], s[2]);
+    TurnNeighbours(&a->w, c[3], s[3]);
+    TurnNeighbours(&b->x, c[4], s[4]);
+    TurnNeighbours(&b->y, c[5], s[5]);
+    TurnNeighbours(&b->z, c[6], s[6]);
+    TurnNeighbours(&b->w, c[7], s[7]);
+  } else {
+    TurnHalves(&a->x, &b->x, c, s);
+    TurnHalves(&a->y, &b->y, c + 2, s + 2);
+    TurnHalves(&a->z, &b->z, c + 4, s + 4);
+    TurnHalves(&a->w, &b->w, c + 6, s + 6);
+  }
+}
+
+template <bool kNeighbours>
+__global__ void __launch_bounds__(kThreads)
+    Turned(const Rotation rotation, void* __restrict__ turned) {
+  const int64_t parts = rotation.width / 16;
+  const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t part = index % parts, row = index / parts;
+  const int64_t token = row % rotation.tokens, text = row / rotation.tokens;
+  if (text >= rotation.texts) return;
+  // Where the thread's two bunches of 8 numbers begin, and from one pair's angle to the next.
+  const int64_t first = kNeighbours ? 16 * part : 8 * part;
+  const int64_t second = kNeighbours ? first + 8 : rotation.width / 2 + first;
+  const int64_t angle = token * rotation.width + first;
+  Angles angles;
+#pragma unroll
+  for (int pair = 0; pair < 8; ++pair) {
+    const int64_t column = angle + (kNeighbours ? 2 * pair : pair);
+    angles.cosine[pair] = __ldg(rotation.cosine + column);
+    const float sine = __ldg(rotation.sine + column);
+    angles.sine[pair] = rotation.back ? -sine : sine;
+  }
+  const auto* from = static_cast<const __nv_bfloat16*>(rotation.x) + text * rotation.from.text +
+                     token * rotation.from.token;
+  auto* to =
+      static_cast<__nv_bfloat16*>(turned) + text * rotation.to.text + token * rotation.to.token;
+#pragma unroll
+  for (int k = 0; k < kHeads; ++k) {
+    const int64_t head = int64_t{blockIdx.y} * kHeads + k;
+    if (head >= rotation.heads) return;
+    const __nv_bfloat16* source = from + head * rotation.from.head;
+    uint4 a = __ldg(reinterpret_cast<const uint4*>(source + first));
+    uint4 b = __ldg(reinterpret_cast<const uint4*>(source + second));
+    Turn<kNeighbours>(&a, &b, angles);
+    __nv_bfloat16* place = to + head * rotation.to.head;
+    *reinterpret_cast<uint4*>(place + first) = a;
+    *reinterpret_cast<uint4*>(place + second) = b;
+  }
+}
+
+}  // namespace
+
+void Launch(const Rotation& rotation, void* turned, Stream stream) {
+  const int64_t threads = rotation.texts * rotation.tokens * (rotation.width / 16);
+  const dim3 grid(static_cast<unsigned>((threads + kThreads - 1) / kThreads),
+                  static_cast<unsigned>((rotation.heads + kHeads - 1) / kHeads));
+  if (rotation.neighbours) {
+    Turned<true><<<grid, kThreads, 0, stream>>>(rotation, turned);
+  } else {
+    Turned<false><<<grid, kThreads, 0, stream>>>(rotation, turned);
+  }
+  CheckLaunch();
+}
+
+}  // namespace coppice::cuda

@@ -1,0 +1,130 @@
+// The kernels of a decoder's pass against the same in float64, and their gradients against
+// autograd's. On a CUDA device alone; scripts/test_cuda runs them.
+#include <ATen/ATen.h>
+#include <ATen/Context.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <utility>
+#include <vector>
+
+#include "model/gated_silu.h"
+#include "model/kernel_testing.h"
+#include "model/rms_norm.h"
+#include "model/rotation.h"
+
+namespace coppice {
+namespace {
+
+using torch::autograd::grad;
+
+at::Tensor RandomFloat(at::IntArrayRef shape, Random* random) {
+  return RandomTensor(shape, random).to(kKernelDevice);
+}
+
+at::Tensor Leaf(const at::Tensor& x, at::ScalarType dtype) {
+  return x.detach().to(dtype).requires_grad_();
+}
+
+// One rounding of a bfloat16: half of 2^-8 at most, and a third of it in a norm.
+constexpr double kRounding = 2.5e-3;
+
+TEST(CudaRmsNorm, IsThatOfFloat64) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  for (const int64_t width : {4, 100, 576, 2048, 4096}) {
+    SCOPED_TRACE(fmt::format("{} columns", width));
+    Random random(3);
+    const at::Tensor weight = RandomFloat({width}, &random) + 1;
+    const at::Tensor numbers = 5 * RandomFloat({2, 7, width}, &random) + 2;
+    const at::Tensor upstream = RandomBfloat16({2, 7, width}, &random);
+    const at::Tensor exact = Leaf(numbers, at::kDouble), x = Leaf(numbers, at::kFloat);
+    const at::Tensor expected =
+        exact * (exact.square().mean(-1, true) + 1e-5).rsqrt() * weight.to(at::kDouble);
+    const at::Tensor found = RmsNormRounded(x, weight, 1e-5);
+    EXPECT_EQ(found.scalar_type(), at::kBFloat16);
+    EXPECT_LT(ErrorOf(found.detach(), expected.detach()), kRounding);
+    EXPECT_LT(ErrorOf(grad({found}, {x}, {upstream})[0],
+                      grad({expected}, {exact}, {upstream.to(at::kDouble)})[0]),
+              1e-6);
+  }
+}
+
+TEST(CudaGatedSilu, IsThatOfFloat64) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  for (const int64_t channels : {8, 1000, 1536}) {
+    SCOPED_TRACE(fmt::format("{} channels", channels));
+    Random random(9);
+    const at::Tensor numbers = 3 * RandomBfloat16({3, 11, 2 * channels}, &random);
+    const at::Tensor upstream = RandomBfloat16({3, 11, channels}, &random);
+    const at::Tensor exact = Leaf(numbers, at::kDouble);
+    const std::vector<at::Tensor> parts = exact.chunk(2, -1);
+    const at::Tensor expected = at::silu(parts[0]) * parts[1];
+    const at::Tensor by_exact = grad({expected}, {exact}, {upstream.to(at::kDouble)})[0];
+
+    const at::Tensor joined = Leaf(numbers, at::kBFloat16);
+    const at::Tensor of_joined = GatedSilu(joined);
+    EXPECT_LT(ErrorOf(of_joined.detach(), expected.detach()), kRounding);
+    EXPECT_LT(ErrorOf(grad({of_joined}, {joined}, {upstream})[0], by_exact), kRounding);
+
+    const at::Tensor gate = Leaf(numbers.slice(-1, 0, channels), at::kBFloat16);
+    const at::Tensor up = Leaf(numbers.slice(-1, channels), at::kBFloat16);
+    const at::Tensor of_two = GatedSilu(gate, up);
+    EXPECT_TRUE(of_two.equal(of_joined));
+    EXPECT_LT(ErrorOf(at::cat(grad({of_two}, {gate, up}, {upstream}), -1), by_exact), kRounding);
+  }
+}
+
+// Gates far below zero close, those far above let through.
+TEST(CudaGatedSilu, IsFiniteAtTheEnds) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  const at::Tensor gate = Leaf(at::tensor({-1e30, -300.0, -90.0, 0.0, 90.0, 300.0, 1e30, -1e-30},
+                                          at::TensorOptions(kKernelDevice)),
+                               at::kBFloat16);
+  const at::Tensor x = GatedSilu(gate, at::ones_like(gate));
+  const at::Tensor slope = grad({x}, {gate}, {at::ones_like(x)})[0];
+  EXPECT_TRUE(x.detach().slice(0, 0, 2).abs().lt(1e-30).all().item<bool>());
+  EXPECT_TRUE(x.detach().slice(0, 4, 7).equal(gate.detach().slice(0, 4, 7)));
+  EXPECT_TRUE(slope.isfinite().all().item<bool>());
+  EXPECT_EQ(slope[6].item<float>(), 1);
+}
+
+class RotationKernels : public testing::TestWithParam<bool> {};
+
+// As attention has them, cut out of joined products, of one query a key and of several; and as no
+// product leaves them.
+TEST_P(RotationKernels, IsWhatFloat32Gives) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  constexpr int64_t kTexts = 2, kTokens = 37, kGroups = 3;
+  for (const auto& [queries, width] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 16}, {3, 64}, {2, 48}, {5, 128}, {2, 24}}) {
+    SCOPED_TRACE(fmt::format("{} queries of {}", queries, width));
+    Random random(4);
+    const int64_t columns = kGroups * queries * width;
+    const at::Tensor pairs = 3 * RandomFloat({kTokens, width / 2}, &random);
+    const at::Tensor angles =
+        GetParam() ? pairs.repeat_interleave(2, 1) : at::cat({pairs, pairs}, 1);
+    const at::Tensor cosine = angles.cos(), sine = angles.sin();
+    const at::Tensor joined = RandomBfloat16({kTexts, kTokens, columns + 64}, &random);
+    const at::Tensor upstream = RandomBfloat16({kTexts, kGroups, queries, kTokens, width}, &random);
+    const auto heads = [&](const at::Tensor& all, int64_t begin) {
+      return all.slice(-1, begin, begin + columns)
+          .view({kTexts, kTokens, kGroups, queries, width})
+          .permute({0, 2, 3, 1, 4});
+    };
+    for (const int64_t begin : {0, 64, 3}) {  // 3: nothing is where the kernel reads
+      const at::Tensor x = Leaf(joined, at::kBFloat16), exact = Leaf(joined, at::kFloat);
+      const at::Tensor found = Rotate(heads(x, begin), cosine, sine, GetParam());
+      const at::Tensor expected = Rotate(heads(exact, begin), cosine, sine, GetParam());
+      EXPECT_EQ(found.scalar_type(), at::kBFloat16);
+      EXPECT_LT(ErrorOf(found.detach(), expected.detach()), kRounding);
+      EXPECT_LT(ErrorOf(grad({found}, {x}, {upstream})[0],
+                        grad({expected}, {exact}, {upstream.to(at::kFloat)})[0]),
+                kRounding);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, RotationKernels, testing::Bool());
+
+}  // namespace
+}  // namespace coppice

@@ -1,0 +1,58 @@
+#include "model/rms_norm.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/DeviceGuard.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "model/cuda/kernels.h"
+#include "model/cuda_rows.h"
+
+namespace coppice {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+cuda::RmsNorm KernelOf(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+  return {{x.numel() / x.size(-1), x.size(-1), static_cast<float>(epsilon)},
+          x.const_data_ptr<float>(),
+          weight.const_data_ptr<float>()};
+}
+
+class RoundedNorm : public torch::autograd::Function<RoundedNorm> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            double epsilon) {
+    const c10::DeviceGuard here(x.device());
+    const at::Tensor rows = AlignedRows(x);
+    at::Tensor y = at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
+    cuda::Launch(KernelOf(rows, weight, epsilon), y.mutable_data_ptr(), cuda::CurrentStream());
+    context->save_for_backward({rows, weight});
+    context->saved_data["epsilon"] = epsilon;
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& by_results) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor& x = saved[0];
+    const c10::DeviceGuard here(x.device());
+    const at::Tensor by_y = AlignedRows(by_results[0]);
+    at::Tensor by_x = at::empty(x.sizes(), x.options());
+    const double epsilon = context->saved_data["epsilon"].toDouble();
+    cuda::Launch(cuda::RmsNormGradient{KernelOf(x, saved[1], epsilon), by_y.const_data_ptr()},
+                 by_x.mutable_data_ptr<float>(), cuda::CurrentStream());
+    return {by_x, at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+bool HasOwnRmsNorm(const Network& net) {
+  return net.spec.form == BlockForm::kDecoder && net.spec.width % 4 == 0 && HasKernels(net.compute);
+}
+
+at::Tensor RmsNormRounded(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+  return RoundedNorm::apply(x, weight, epsilon);
+}
+
+}  // namespace coppice

@@ -1,0 +1,19 @@
+// A decoder's RMS norm on a GPU, rounded for the products that read it: one kernel each way
+// (model/cuda/rms_norm.cu), where LibTorch's norm is float32 and rounded afterwards.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "model/network.h"
+
+namespace coppice {
+
+// Whether RmsNormRounded() is for this network: a decoder in bfloat16 on a GPU that the kernels are
+// for.
+bool HasOwnRmsNorm(const Network& net);
+
+// x / sqrt(mean(x^2) + epsilon) weight in bfloat16. x: (..., D) float32; weight: (D) float32.
+// Differentiable by x.
+at::Tensor RmsNormRounded(const at::Tensor& x, const at::Tensor& weight, double epsilon);
+
+}  // namespace coppice
