@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <utility>
 #include <vector>
 
 #include "model/gated_silu.h"
@@ -88,6 +87,10 @@ TEST(CudaGatedSilu, IsFiniteAtTheEnds) {
   EXPECT_EQ(slope[6].item<float>(), 1);
 }
 
+struct HeadShape {
+  int64_t queries, width;  // R, K
+};
+
 class RotationKernels : public testing::TestWithParam<bool> {};
 
 // As attention has them, cut out of joined products, of one query a key and of several; and as no
@@ -95,8 +98,8 @@ class RotationKernels : public testing::TestWithParam<bool> {};
 TEST_P(RotationKernels, IsWhatFloat32Gives) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
   constexpr int64_t kTexts = 2, kTokens = 37, kGroups = 3;
-  for (const auto& [queries, width] :
-       std::vector<std::pair<int64_t, int64_t>>{{1, 16}, {3, 64}, {2, 48}, {5, 128}, {2, 24}}) {
+  for (const HeadShape& shape : {HeadShape{1, 16}, {3, 64}, {2, 48}, {5, 128}, {2, 24}}) {
+    const int64_t queries = shape.queries, width = shape.width;
     SCOPED_TRACE(fmt::format("{} queries of {}", queries, width));
     Random random(4);
     const int64_t columns = kGroups * queries * width;
