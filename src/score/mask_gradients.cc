@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "calibrate/residual_stream.h"
+#include "model/at_once.h"
 #include "model/forward.h"
 #include "score/loss_gradient.h"
 
@@ -106,6 +107,7 @@ struct Trail {
   std::vector<ResidualStream> starts;     // at the start of every segment but the first
   std::optional<ResidualStream> present;  // where the forward pass stands, then the gradient of the
                                           // loss by the residual stream; none with one segment
+  at::Tensor loss_sum = {};               // () float64 of its samples, once the pass has been there
 };
 
 // The forward pass to the start of every segment. Starts wait in the compute dtype where the
@@ -119,7 +121,7 @@ std::vector<Trail> MakeTrails(const Network& net, std::vector<Batch> batches,
     numbers += batch.ids.numel() * net.spec.width;
     const at::Tensor which =
         at::tensor(batch.samples, at::kLong).to(net.compute.device, /*non_blocking=*/true);
-    trails.push_back({std::move(batch), which, {}, {}});
+    trails.push_back({.batch = std::move(batch), .samples = which, .starts = {}, .present = {}});
   }
   const at::ScalarType dtype = net.streamed ? net.compute.dtype : at::kFloat;
   const auto bytes = static_cast<int64_t>(c10::elementSize(dtype)) * numbers;
@@ -149,27 +151,21 @@ struct Gatherer {
   const Network& net;
   const Samples& samples;
   const MaskGradientOptions& options;
-  int64_t each;              // rows a sample
-  at::Tensor loss_sum = {};  // () float64 of the samples so far
+  int64_t each;  // rows a sample
 
   bool whole_texts() const { return each == 1; }
 
-  double MeanLoss() const {
-    if (!loss_sum.defined()) return 0;
-    return loss_sum.item<double>() / static_cast<double>(samples.samples.size());
-  }
-
   // (..., D), as hidden is.
-  at::Tensor AtTheEnd(const at::Tensor& hidden, const Batch& batch, const TextRows& texts) {
+  at::Tensor AtTheEnd(const at::Tensor& hidden, const TextRows& texts, Trail* trail) const {
     const LossGradient gradient = LossGradientAt(
-        net, samples, batch, Unpacked(texts, hidden.detach()), options.labels, options.seed);
-    loss_sum = loss_sum.defined() ? loss_sum + gradient.loss_sum : gradient.loss_sum;
+        net, samples, trail->batch, Unpacked(texts, hidden.detach()), options.labels, options.seed);
+    trail->loss_sum = gradient.loss_sum;
     return Packed(texts, gradient.by_hidden);
   }
 
   // Backward through `segment`, the last that is left of the batch's way; at_end: the last of all.
   void Add(const std::vector<Fetched>& segment, bool at_end, Trail* trail,
-           std::vector<SubLayerGradients>* results) {
+           std::vector<SubLayerGradients>* results) const {
     const Batch& batch = trail->batch;
     const bool at_start = trail->starts.empty();
     const AttentionContext context = ContextFor(net, batch, whole_texts());
@@ -183,7 +179,7 @@ struct Gatherer {
     if (!at_start) wanted.push_back(start.exact);
     const at::Tensor& end = pass.hidden.exact;
     const at::Tensor upstream =
-        at_end ? AtTheEnd(end, batch, context.texts) : trail->present->Get();
+        at_end ? AtTheEnd(end, context.texts, trail) : trail->present->Get();
     if (wanted.empty()) return;  // no units up to here
     const std::vector<at::Tensor> gradients =
         torch::autograd::grad({end}, wanted, {upstream}, /*retain_graph=*/false,
@@ -232,6 +228,27 @@ struct Gatherer {
   }
 };
 
+double MeanLoss(const std::vector<Trail>& trails, const Samples& samples) {
+  at::Tensor sum;
+  for (const Trail& trail : trails) {
+    if (trail.loss_sum.defined()) sum = sum.defined() ? sum + trail.loss_sum : trail.loss_sum;
+  }
+  if (!sum.defined()) return 0;
+  return sum.item<double>() / static_cast<double>(samples.samples.size());
+}
+
+// In how many parts the batches go through a segment at once, each on a thread of the CPU: one
+// where they add to sums they share, and where the activations of so many want more segments.
+int64_t PartsOf(const Network& net, const MaskGradientOptions& options, int64_t tokens,
+                const SegmentLimits& limits) {
+  const int64_t threads = AtOnce(net.compute);
+  if (options.curvature || net.streamed || threads == 1) return 1;
+  const auto segments = [&](int64_t batches) {
+    return MakeSegments(net, batches * tokens, limits, options.curvature).size();
+  };
+  return segments(threads) == segments(1) ? threads : 1;
+}
+
 }  // namespace
 
 void VisitMaskGradients(const Network& net, const Samples& samples,
@@ -240,17 +257,18 @@ void VisitMaskGradients(const Network& net, const Samples& samples,
   const auto count = static_cast<int64_t>(samples.samples.size());
   int64_t longest = 1;
   for (const Sample& sample : samples.samples) longest = std::max(longest, sample.tokens());
-  Gatherer gatherer{
+  const Gatherer gatherer{
       net, samples, options,
       options.row_tokens > 0 ? (longest + options.row_tokens - 1) / options.row_tokens : 1};
   std::vector<Batch> batches =
       MakeBatches(samples, net.spec, options.batch_tokens, net.compute.device);
   int64_t tokens = 0;  // of a batch, at most
   for (const Batch& batch : batches) tokens = std::max(tokens, batch.ids.numel());
-  const std::vector<Segment> segments =
-      MakeSegments(net, tokens, options.segments.value_or(UsualLimits(net)), options.curvature);
+  const SegmentLimits limits = options.segments.value_or(UsualLimits(net));
+  const std::vector<Segment> segments = MakeSegments(net, tokens, limits, options.curvature);
   std::optional<Progress> progress(std::in_place, console, "gradients",
                                    count * static_cast<int64_t>(segments.size()));
+  const int64_t parts = PartsOf(net, options, tokens, limits);
   std::vector<Trail> trails = MakeTrails(net, std::move(batches), segments, gatherer.whole_texts());
   const at::TensorOptions exact = at::TensorOptions(at::kFloat).device(net.compute.device);
   for (size_t k = segments.size(); k-- > 0;) {
@@ -263,13 +281,17 @@ void VisitMaskGradients(const Network& net, const Samples& samples,
     }
     {
       const std::vector<Fetched> segment = FetchAll(net, segments[k]);
-      for (Trail& trail : trails) {
-        gatherer.Add(segment, k + 1 == segments.size(), &trail, &results);
-        progress->Step(trail.batch.rows());
-      }
+      const auto trail_count = static_cast<int64_t>(trails.size());
+      ForEachAtOnce(net.compute, parts, [&](int64_t part) {
+        for (int64_t t = trail_count * part / parts; t < trail_count * (part + 1) / parts; ++t) {
+          Trail& trail = trails[static_cast<size_t>(t)];
+          gatherer.Add(segment, k + 1 == segments.size(), &trail, &results);
+          progress->Step(trail.batch.rows());
+        }
+      });
     }
     if (k == 0) progress.reset();
-    const double mean_loss = gatherer.MeanLoss();
+    const double mean_loss = MeanLoss(trails, samples);
     for (size_t j = results.size(); j-- > 0;) {
       results[j].mean_loss = mean_loss;
       visit(segments[k].begin + j, &results[j]);
