@@ -16,6 +16,11 @@ inline bool HasKernels(const Compute& compute) {
          cuda::Available(compute.device.index());
 }
 
+// x: (..., D).
+inline cuda::NormShape NormShapeOf(const at::Tensor& x, double epsilon) {
+  return {x.numel() / x.size(-1), x.size(-1), static_cast<float>(epsilon)};
+}
+
 // They read 16 bytes at once.
 inline bool IsAligned(const at::Tensor& x) {
   return reinterpret_cast<uintptr_t>(x.const_data_ptr()) % 16 == 0;

@@ -15,14 +15,10 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-cuda::NormShape ShapeOf(const at::Tensor& hidden, double epsilon) {
-  return {hidden.numel() / hidden.size(-1), hidden.size(-1), static_cast<float>(epsilon)};
-}
-
 // hidden, branch: contiguous. bias: (D) bfloat16 or undefined.
 cuda::SumAndNorm Sum(const at::Tensor& hidden, const at::Tensor& branch, const at::Tensor& bias,
                      const at::Tensor& weight, const at::Tensor& shift, double epsilon) {
-  return {ShapeOf(hidden, epsilon),       hidden.const_data_ptr<float>(),
+  return {NormShapeOf(hidden, epsilon),   hidden.const_data_ptr<float>(),
           branch.const_data_ptr<float>(), bias.defined() ? bias.const_data_ptr() : nullptr,
           weight.const_data_ptr<float>(), shift.const_data_ptr<float>()};
 }
@@ -120,7 +116,7 @@ Hidden EmbedAndNorm(const Network& net, const at::Tensor& ids, const at::Tensor&
   at::Tensor exact = at::empty({ids.size(0), net.spec.width}, net.word.options().dtype(at::kFloat));
   at::Tensor rounded = Bfloat16Like(exact);
   const bool typed = net.token_type.defined();
-  const cuda::EmbedAndNorm sum = {ShapeOf(exact, net.spec.norm_eps),
+  const cuda::EmbedAndNorm sum = {NormShapeOf(exact, net.spec.norm_eps),
                                   net.word.scalar_type() == at::kBFloat16,
                                   net.word.const_data_ptr(),
                                   net.position.const_data_ptr(),

@@ -14,9 +14,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 cuda::RmsNorm KernelOf(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
-  return {{x.numel() / x.size(-1), x.size(-1), static_cast<float>(epsilon)},
-          x.const_data_ptr<float>(),
-          weight.const_data_ptr<float>()};
+  return {NormShapeOf(x, epsilon), x.const_data_ptr<float>(), weight.const_data_ptr<float>()};
 }
 
 class RoundedNorm : public torch::autograd::Function<RoundedNorm> {

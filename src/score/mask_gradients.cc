@@ -237,16 +237,13 @@ double MeanLoss(const std::vector<Trail>& trails, const Samples& samples) {
   return sum.item<double>() / static_cast<double>(samples.samples.size());
 }
 
-// In how many parts the batches go through a segment at once, each on a thread of the CPU: one
-// where they add to sums they share, and where the activations of so many want more segments.
-int64_t PartsOf(const Network& net, const MaskGradientOptions& options, int64_t tokens,
-                const SegmentLimits& limits) {
+// Whether batches go through a segment side by side, one on each thread of the CPU: not where they
+// add to sums they share, nor where the activations of so many want more segments.
+bool GoSideBySide(const Network& net, const MaskGradientOptions& options, int64_t tokens,
+                  const SegmentLimits& limits, size_t segments) {
   const int64_t threads = AtOnce(net.compute);
-  if (options.curvature || net.streamed || threads == 1) return 1;
-  const auto segments = [&](int64_t batches) {
-    return MakeSegments(net, batches * tokens, limits, options.curvature).size();
-  };
-  return segments(threads) == segments(1) ? threads : 1;
+  return threads > 1 && !options.curvature && !net.streamed &&
+         MakeSegments(net, threads * tokens, limits, options.curvature).size() == segments;
 }
 
 }  // namespace
@@ -268,7 +265,7 @@ void VisitMaskGradients(const Network& net, const Samples& samples,
   const std::vector<Segment> segments = MakeSegments(net, tokens, limits, options.curvature);
   std::optional<Progress> progress(std::in_place, console, "gradients",
                                    count * static_cast<int64_t>(segments.size()));
-  const int64_t parts = PartsOf(net, options, tokens, limits);
+  const bool side_by_side = GoSideBySide(net, options, tokens, limits, segments.size());
   std::vector<Trail> trails = MakeTrails(net, std::move(batches), segments, gatherer.whole_texts());
   const at::TensorOptions exact = at::TensorOptions(at::kFloat).device(net.compute.device);
   for (size_t k = segments.size(); k-- > 0;) {
@@ -281,14 +278,16 @@ void VisitMaskGradients(const Network& net, const Samples& samples,
     }
     {
       const std::vector<Fetched> segment = FetchAll(net, segments[k]);
-      const auto trail_count = static_cast<int64_t>(trails.size());
-      ForEachAtOnce(net.compute, parts, [&](int64_t part) {
-        for (int64_t t = trail_count * part / parts; t < trail_count * (part + 1) / parts; ++t) {
-          Trail& trail = trails[static_cast<size_t>(t)];
-          gatherer.Add(segment, k + 1 == segments.size(), &trail, &results);
-          progress->Step(trail.batch.rows());
-        }
-      });
+      const auto add = [&](Trail* trail) {
+        gatherer.Add(segment, k + 1 == segments.size(), trail, &results);
+        progress->Step(trail->batch.rows());
+      };
+      if (side_by_side) {
+        ForEachAtOnce(net.compute, static_cast<int64_t>(trails.size()),
+                      [&](int64_t t) { add(&trails[static_cast<size_t>(t)]); });
+      } else {
+        for (Trail& trail : trails) add(&trail);
+      }
     }
     if (k == 0) progress.reset();
     const double mean_loss = MeanLoss(trails, samples);

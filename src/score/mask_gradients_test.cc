@@ -88,6 +88,33 @@ TEST(MaskGradients, AreTheGoldenOnesHoweverTheyAreBatched) {
   EXPECT_GE(models, 15u);
 }
 
+// A batch on each thread, in one segment and in one for each sub-layer.
+TEST(MaskGradients, SideBySideAreThoseOneAfterTheOther) {
+  for (const std::string& name : TinyNames()) {
+    SCOPED_TRACE(name);
+    const json golden = ReadGolden(name);
+    if (!HasGradients(golden["cases"][0])) continue;
+    const Network net = BindTiny(name);
+    const Samples samples = GoldenSamples(golden, golden["cases"].size());
+    MaskGradientOptions options{.batch_tokens = 1};
+    for (const auto& limits :
+         {std::optional<SegmentLimits>(), std::optional(SegmentLimits{1, 1})}) {
+      options.segments = limits;
+      UseThreads(1);
+      const MaskGradients one = ComputeMaskGradients(net, samples, options, kQuiet);
+      UseThreads(3);
+      const MaskGradients three = ComputeMaskGradients(net, samples, options, kQuiet);
+      UseThreads(1);
+      double scale = 0;
+      for (const at::Tensor& rows : one.rows)
+        if (rows.numel() > 0) scale = std::max(scale, rows.abs().max().item<double>());
+      EXPECT_GT(scale, 0);
+      EXPECT_LT(LargestDifference(one, three), 2e-5 * scale);
+      EXPECT_NEAR(three.mean_loss, one.mean_loss, 1e-6);
+    }
+  }
+}
+
 // Calibration may run in bfloat16: the gradients keep their direction.
 TEST(MaskGradients, InBfloat16PointTheSameWay) {
   for (const std::string& name : TinyNames()) {

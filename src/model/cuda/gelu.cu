@@ -97,10 +97,6 @@ __global__ void __launch_bounds__(kThreads)
   reinterpret_cast<float4*>(mask)[1] = {sums[2].x, sums[2].y, sums[3].x, sums[3].y};
 }
 
-unsigned Blocks(int64_t count, int64_t of_block) {
-  return static_cast<unsigned>((count + of_block - 1) / of_block);
-}
-
 }  // namespace
 
 void Launch(const Gelu& gelu, void* y, Stream stream) {

@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(32 * kWarps)
 // Calls launch(parts, grid, block) with as many parts, a compile-time number, as a row needs.
 template <typename Launcher>
 void ForWidth(const NormShape& shape, const Launcher& launch) {
-  const dim3 grid(static_cast<unsigned>((shape.rows + kWarps - 1) / kWarps)), block(32, kWarps);
+  const dim3 grid(Blocks(shape.rows, kWarps)), block(32, kWarps);
   const int64_t parts = (shape.width + 127) / 128;
   if (parts <= 1) return launch(std::integral_constant<int, 1>(), grid, block);
   if (parts <= 3) return launch(std::integral_constant<int, 3>(), grid, block);

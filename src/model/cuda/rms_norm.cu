@@ -14,6 +14,11 @@ __device__ void ForColumns(int64_t width, const Each& each) {
   for (int column = 4 * static_cast<int>(threadIdx.x); column < width; column += 128) each(column);
 }
 
+// Of the mean of a row's squares, of which every lane has a sum.
+__device__ float InverseRoot(const NormShape& shape, float squares) {
+  return 1 / sqrtf(WarpSum(squares) / static_cast<float>(shape.width) + shape.epsilon);
+}
+
 __global__ void __launch_bounds__(32 * kWarps) Normed(const RmsNorm norm, void* __restrict__ y) {
   const int64_t row = int64_t{blockIdx.x} * kWarps + threadIdx.y, width = norm.shape.width;
   if (row >= norm.shape.rows) return;
@@ -23,8 +28,7 @@ __global__ void __launch_bounds__(32 * kWarps) Normed(const RmsNorm norm, void* 
     const float4 four = Read(x + column);
     squares += Total(four * four);
   });
-  const float mean = WarpSum(squares) / static_cast<float>(width);
-  const float inverse = 1 / sqrtf(mean + norm.shape.epsilon);
+  const float inverse = InverseRoot(norm.shape, squares);
   ForColumns(width, [&](int column) {
     WriteRounded(Read(x + column) * inverse * Read(norm.weight + column), y, row * width + column);
   });
@@ -47,8 +51,7 @@ __global__ void __launch_bounds__(32 * kWarps)
     squares += Total(four * four);
     along += Total(four * by_normed(column));
   });
-  const float mean = WarpSum(squares) / static_cast<float>(width);
-  const float inverse = 1 / sqrtf(mean + norm.shape.epsilon);
+  const float inverse = InverseRoot(norm.shape, squares);
   const float share = -inverse * inverse * inverse * (WarpSum(along) / static_cast<float>(width));
   ForColumns(width, [&](int column) {
     *reinterpret_cast<float4*>(by_x + start + column) =
@@ -56,19 +59,16 @@ __global__ void __launch_bounds__(32 * kWarps)
   });
 }
 
-unsigned Blocks(const NormShape& shape) {
-  return static_cast<unsigned>((shape.rows + kWarps - 1) / kWarps);
-}
-
 }  // namespace
 
 void Launch(const RmsNorm& norm, void* y, Stream stream) {
-  Normed<<<Blocks(norm.shape), dim3(32, kWarps), 0, stream>>>(norm, y);
+  Normed<<<Blocks(norm.shape.rows, kWarps), dim3(32, kWarps), 0, stream>>>(norm, y);
   CheckLaunch();
 }
 
 void Launch(const RmsNormGradient& gradient, float* by_x, Stream stream) {
-  NormGradient<<<Blocks(gradient.forward.shape), dim3(32, kWarps), 0, stream>>>(gradient, by_x);
+  NormGradient<<<Blocks(gradient.forward.shape.rows, kWarps), dim3(32, kWarps), 0, stream>>>(
+      gradient, by_x);
   CheckLaunch();
 }
 

@@ -95,8 +95,7 @@ __global__ void __launch_bounds__(kThreads)
 
 void Launch(const Rotation& rotation, void* turned, Stream stream) {
   const int64_t threads = rotation.texts * rotation.tokens * (rotation.width / 16);
-  const dim3 grid(static_cast<unsigned>((threads + kThreads - 1) / kThreads),
-                  static_cast<unsigned>((rotation.heads + kHeads - 1) / kHeads));
+  const dim3 grid(Blocks(threads, kThreads), Blocks(rotation.heads, kHeads));
   if (rotation.neighbours) {
     Turned<true><<<grid, kThreads, 0, stream>>>(rotation, turned);
   } else {

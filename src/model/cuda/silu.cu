@@ -73,19 +73,19 @@ __global__ void __launch_bounds__(kThreads)
   by_up[place.apart] = u;
 }
 
-unsigned Blocks(const GatedSilu& gated) {
-  return static_cast<unsigned>((gated.rows * gated.channels / 8 + kThreads - 1) / kThreads);
+unsigned BlocksOf(const GatedSilu& gated) {
+  return Blocks(gated.rows * gated.channels / 8, kThreads);
 }
 
 }  // namespace
 
 void Launch(const GatedSilu& gated, void* x, Stream stream) {
-  GatedSiluOf<<<Blocks(gated), kThreads, 0, stream>>>(gated, static_cast<uint4*>(x));
+  GatedSiluOf<<<BlocksOf(gated), kThreads, 0, stream>>>(gated, static_cast<uint4*>(x));
   CheckLaunch();
 }
 
 void Launch(const GatedSiluGradient& gradient, void* by_gate, void* by_up, Stream stream) {
-  GatedSiluGradientOf<<<Blocks(gradient.forward), kThreads, 0, stream>>>(
+  GatedSiluGradientOf<<<BlocksOf(gradient.forward), kThreads, 0, stream>>>(
       gradient, static_cast<uint4*>(by_gate), static_cast<uint4*>(by_up));
   CheckLaunch();
 }
