@@ -1,6 +1,5 @@
 // The stages of pruning on models of published sizes, some layers deep, and random tokens.
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <memory>
@@ -40,7 +39,7 @@ struct Subject {
   void Draw() {
     const bool language = net.spec.task == Task::kLanguageModel;
     const int64_t scale = compute.device.is_cpu() ? 1 : 16;
-    const int64_t count = scale * (language ? 4 : 128);
+    const int64_t count = scale * (language ? 4 : 512);
     Random random(0);
     samples.labelled = true;
     for (int64_t i = 0; i < count; ++i) {
@@ -72,13 +71,8 @@ Work HeadWork(const Subject& subject, double tokens) {
 }
 
 void BenchForward(Subject& subject, benchmark::State& state) {
-  at::NoGradGuard no_gradients;
-  const std::vector<Batch> batches = MakeBatches(subject.samples, subject.net.spec,
-                                                 subject.batch_tokens(), subject.compute.device);
-  Measure(state, subject.compute.device, [&] {
-    at::Tensor room;
-    for (const Batch& batch : batches) RunBatch(subject.net, batch, &room);
-  });
+  Measure(state, subject.compute.device,
+          [&] { RunModel(subject.net, subject.samples, kQuiet); });
   Work work = ForwardWork(subject.net, subject.samples, 0, subject.depth());
   work += HeadWork(subject, static_cast<double>(subject.samples.tokens()));
   Report(state, work);

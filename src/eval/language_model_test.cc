@@ -73,6 +73,18 @@ TEST(Perplexity, IsThatOfTheGoldenLosses) {
   }
 }
 
+// A part of the batches on each of three threads.
+TEST(RunModel, GivesTheSameWithMoreThreads) {
+  const TinyDecoder tiny("llama3");
+  const Samples samples = RandomSamples(tiny.net.spec, 300, 1);
+  ASSERT_GT(samples.tokens(), 4 * UsualBatchTokens(at::kCPU));
+  const std::vector<at::Tensor> one = RunModel(tiny.net, samples, kQuiet);
+  UseThreads(3);
+  const std::vector<at::Tensor> three = RunModel(tiny.net, samples, kQuiet);
+  UseThreads(1);
+  for (size_t i = 0; i < one.size(); ++i) EXPECT_LT(MaxDifference(three[i], one[i]), 1e-5) << i;
+}
+
 TEST(Perplexity, OfNumbersByHand) {
   const std::vector<at::Tensor> outputs = {at::tensor({-std::log(2.0f), -std::log(8.0f)}),
                                            at::tensor({-std::log(4.0f)}), at::empty({0})};

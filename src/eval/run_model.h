@@ -11,10 +11,6 @@
 
 namespace coppice {
 
-// One batch's outputs: as ApplyHead() gives them, of a language model the log-probabilities of the
-// next tokens. room: for its logits, see model/logits.h.
-at::Tensor RunBatch(const Network& net, const Batch& batch, at::Tensor* room);
-
 // Output of every sample, float32 on the CPU, padding cut away: logits (labels), start and end
 // logits (T, 2), log-probabilities of the next tokens that are known, or an embedding (D); see
 // ApplyHead().

@@ -120,5 +120,25 @@ TEST(VisitSubLayers, SumsOverEveryRealToken) {
   }
 }
 
+// Of batches that go through a sub-layer on three threads, summed up in their order.
+TEST(VisitSubLayers, GivesTheSameWithMoreThreads) {
+  const TinyDecoder tiny("llama3");
+  const Samples samples = RandomSamples(tiny.net.spec, 300, 1);
+  ASSERT_GT(samples.tokens(), 4 * UsualBatchTokens(at::kCPU));
+  std::vector<UnitStatistics> of_one;
+  VisitSubLayers(tiny.net, samples, StatisticsKind::kFull, kQuiet,
+                 [&](size_t, const UnitStatistics& found) { of_one.push_back(found); });
+  UseThreads(3);
+  VisitSubLayers(tiny.net, samples, StatisticsKind::kFull, kQuiet,
+                 [&](size_t i, const UnitStatistics& found) {
+                   const UnitStatistics& one = of_one[i];
+                   const double scale = one.squares.max().item<double>();
+                   EXPECT_EQ(found.tokens, one.tokens);
+                   EXPECT_LT(MaxDifference(found.sum, one.sum), 1e-6 * scale);
+                   EXPECT_LT(MaxDifference(found.gram, one.gram), 1e-6 * scale);
+                 });
+  UseThreads(1);
+}
+
 }  // namespace
 }  // namespace coppice

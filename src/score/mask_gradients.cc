@@ -146,6 +146,13 @@ std::vector<Trail> MakeTrails(const Network& net, std::vector<Batch> batches,
   return trails;
 }
 
+// What a batch adds to the curvature of one of a segment's sub-layers.
+struct CurvatureRows {
+  size_t owner;          // which of them
+  at::Tensor inputs;     // (M, I) X
+  at::Tensor gradients;  // (M, D) of each sample's loss
+};
+
 // Gathers a segment's statistics batch by batch.
 struct Gatherer {
   const Network& net;
@@ -164,7 +171,8 @@ struct Gatherer {
   }
 
   // Backward through `segment`, the last that is left of the batch's way; at_end: the last of all.
-  void Add(const std::vector<Fetched>& segment, bool at_end, Trail* trail,
+  // What is left to be added to sums that batches share.
+  std::vector<CurvatureRows> Add(const std::vector<Fetched>& segment, bool at_end, Trail* trail,
            std::vector<SubLayerGradients>* results) const {
     const Batch& batch = trail->batch;
     const bool at_start = trail->starts.empty();
@@ -180,7 +188,7 @@ struct Gatherer {
     const at::Tensor& end = pass.hidden.exact;
     const at::Tensor upstream =
         at_end ? AtTheEnd(end, context.texts, trail) : trail->present->Get();
-    if (wanted.empty()) return;  // no units up to here
+    if (wanted.empty()) return {};  // no units up to here
     const std::vector<at::Tensor> gradients =
         torch::autograd::grad({end}, wanted, {upstream}, /*retain_graph=*/false,
                               /*create_graph=*/false, /*allow_unused=*/true);
@@ -189,6 +197,7 @@ struct Gatherer {
       trail->present->Set(gradients.back());
       trail->starts.pop_back();
     }
+    std::vector<CurvatureRows> of_curvature;
     for (size_t j = 0; j < pass.inputs.size(); ++j) {
       if (!gradients[j].defined()) continue;  // nothing after this sub-layer depends on it
       const SubLayer& sub = *segment[pass.owner[j]];
@@ -198,9 +207,11 @@ struct Gatherer {
               of_masks ? gradients[j].unsqueeze(1) : Sums(sub, inputs, gradients[j], context),
               &(*results)[pass.owner[j]]);
       if (!options.curvature) continue;
-      AddCurvature(batch, inputs, gradients[pass.inputs.size() + j], context.texts.packed,
-                   &(*results)[pass.owner[j]]);
+      of_curvature.push_back(RowsOfCurvature(pass.owner[j], batch, inputs,
+                                             gradients[pass.inputs.size() + j],
+                                             context.texts.packed));
     }
+    return of_curvature;
   }
 
   // (B, rows a sample, units). inputs, by_inputs: (..., I) X and the gradient by it.
@@ -218,13 +229,13 @@ struct Gatherer {
   }
 
   // inputs: (..., I) X; by_outputs: (..., D).
-  void AddCurvature(const Batch& batch, const at::Tensor& inputs, const at::Tensor& by_outputs,
-                    bool packed, SubLayerGradients* result) const {
+  CurvatureRows RowsOfCurvature(size_t owner, const Batch& batch, const at::Tensor& inputs,
+                                const at::Tensor& by_outputs, bool packed) const {
     // A language model's loss is a mean over tokens; curvature is that of their sum.
     const bool language = net.spec.task == Task::kLanguageModel;
     const auto of_sum = static_cast<double>(language ? batch.ids.size(1) : 1);
     const auto real = [&](const at::Tensor& x) { return packed ? x : RealRows(batch, x); };
-    result->curvature.Add(real(inputs), real(by_outputs) * of_sum);
+    return {owner, real(inputs), real(by_outputs) * of_sum};
   }
 };
 
@@ -237,13 +248,16 @@ double MeanLoss(const std::vector<Trail>& trails, const Samples& samples) {
   return sum.item<double>() / static_cast<double>(samples.samples.size());
 }
 
-// Whether batches go through a segment side by side, one on each thread of the CPU: not where they
-// add to sums they share, nor where the activations of so many want more segments.
-bool GoSideBySide(const Network& net, const MaskGradientOptions& options, int64_t tokens,
-                  const SegmentLimits& limits, size_t segments) {
+// Of how many batches a round is, which go through a segment side by side, each on a thread of the
+// CPU: one where the activations of so many want more segments, all where nothing of them waits for
+// the round's end.
+int64_t BatchesOfRound(const Network& net, const MaskGradientOptions& options, int64_t tokens,
+                       const SegmentLimits& limits, size_t segments, size_t batches) {
   const int64_t threads = AtOnce(net.compute);
-  return threads > 1 && !options.curvature && !net.streamed &&
-         MakeSegments(net, threads * tokens, limits, options.curvature).size() == segments;
+  if (threads == 1 || net.streamed ||
+      MakeSegments(net, threads * tokens, limits, options.curvature).size() != segments)
+    return 1;
+  return options.curvature ? threads : static_cast<int64_t>(batches);
 }
 
 }  // namespace
@@ -265,7 +279,8 @@ void VisitMaskGradients(const Network& net, const Samples& samples,
   const std::vector<Segment> segments = MakeSegments(net, tokens, limits, options.curvature);
   std::optional<Progress> progress(std::in_place, console, "gradients",
                                    count * static_cast<int64_t>(segments.size()));
-  const bool side_by_side = GoSideBySide(net, options, tokens, limits, segments.size());
+  const int64_t at_once =
+      BatchesOfRound(net, options, tokens, limits, segments.size(), batches.size());
   std::vector<Trail> trails = MakeTrails(net, std::move(batches), segments, gatherer.whole_texts());
   const at::TensorOptions exact = at::TensorOptions(at::kFloat).device(net.compute.device);
   for (size_t k = segments.size(); k-- > 0;) {
@@ -278,16 +293,19 @@ void VisitMaskGradients(const Network& net, const Samples& samples,
     }
     {
       const std::vector<Fetched> segment = FetchAll(net, segments[k]);
-      const auto add = [&](Trail* trail) {
-        gatherer.Add(segment, k + 1 == segments.size(), trail, &results);
-        progress->Step(trail->batch.rows());
-      };
-      if (side_by_side) {
-        ForEachAtOnce(net.compute, static_cast<int64_t>(trails.size()),
-                      [&](int64_t t) { add(&trails[static_cast<size_t>(t)]); });
-      } else {
-        for (Trail& trail : trails) add(&trail);
-      }
+      InRounds(
+          net.compute, static_cast<int64_t>(trails.size()), at_once,
+          [&](int64_t t) {
+            Trail& trail = trails[static_cast<size_t>(t)];
+            std::vector<CurvatureRows> rows =
+                gatherer.Add(segment, k + 1 == segments.size(), &trail, &results);
+            progress->Step(trail.batch.rows());
+            return rows;
+          },
+          [&](int64_t, const std::vector<CurvatureRows>& rows) {
+            for (const CurvatureRows& one : rows)
+              results[one.owner].curvature.Add(one.inputs, one.gradients);
+          });
     }
     if (k == 0) progress.reset();
     const double mean_loss = MeanLoss(trails, samples);

@@ -38,6 +38,10 @@ double LargestDifference(const MaskGradients& a, const MaskGradients& b) {
   return largest;
 }
 
+double RelativeError(const at::Tensor& found, const at::Tensor& expected) {
+  return MaxDifference(found, expected) / expected.abs().max().clamp_min(1e-30).item<double>();
+}
+
 // Tokenizers are in a layer that src/model does not see; their goldens are checked here.
 TEST(Samples, TokenizersGiveTheGoldenIds) {
   for (const std::string& name : TinyNames()) {
@@ -88,7 +92,7 @@ TEST(MaskGradients, AreTheGoldenOnesHoweverTheyAreBatched) {
   EXPECT_GE(models, 15u);
 }
 
-// A batch on each thread, in one segment and in one for each sub-layer.
+// A batch on each thread, in one segment and in one for each sub-layer, with curvature and without.
 TEST(MaskGradients, SideBySideAreThoseOneAfterTheOther) {
   for (const std::string& name : TinyNames()) {
     SCOPED_TRACE(name);
@@ -96,10 +100,13 @@ TEST(MaskGradients, SideBySideAreThoseOneAfterTheOther) {
     if (!HasGradients(golden["cases"][0])) continue;
     const Network net = BindTiny(name);
     const Samples samples = GoldenSamples(golden, golden["cases"].size());
-    MaskGradientOptions options{.batch_tokens = 1};
-    for (const auto& limits :
-         {std::optional<SegmentLimits>(), std::optional(SegmentLimits{1, 1})}) {
-      options.segments = limits;
+    const SegmentLimits a_sub_layer_each = {1, 1};
+    for (const MaskGradientOptions& options :
+         {MaskGradientOptions{.batch_tokens = 1},
+          MaskGradientOptions{.batch_tokens = 1, .segments = a_sub_layer_each},
+          MaskGradientOptions{.batch_tokens = 1, .curvature = true},
+          MaskGradientOptions{
+              .batch_tokens = 1, .curvature = true, .segments = a_sub_layer_each}}) {
       UseThreads(1);
       const MaskGradients one = ComputeMaskGradients(net, samples, options, kQuiet);
       UseThreads(3);
@@ -111,6 +118,15 @@ TEST(MaskGradients, SideBySideAreThoseOneAfterTheOther) {
       EXPECT_GT(scale, 0);
       EXPECT_LT(LargestDifference(one, three), 2e-5 * scale);
       EXPECT_NEAR(three.mean_loss, one.mean_loss, 1e-6);
+      ASSERT_EQ(three.curvatures.size(), one.curvatures.size());
+      for (size_t i = 0; i < one.curvatures.size(); ++i) {
+        const Curvature &a = one.curvatures[i], &b = three.curvatures[i];
+        EXPECT_EQ(a.tokens, b.tokens);
+        if (a.tokens == 0) continue;
+        EXPECT_LT(RelativeError(b.gram.Total(), a.gram.Total()), 1e-5);
+        EXPECT_LT(RelativeError(b.gradient.Total(), a.gradient.Total()), 1e-5);
+        EXPECT_LT(RelativeError(b.input_sum, a.input_sum), 1e-5);
+      }
     }
   }
 }

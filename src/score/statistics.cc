@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "calibrate/residual_stream.h"
+#include "model/at_once.h"
 #include "model/forward.h"
 #include "model/gram.h"
 
@@ -14,6 +15,14 @@ struct Stream {
   AttentionContext context;  // packed
   ResidualStream hidden;
 };
+
+// Through a sub-layer; its unit inputs (M, I).
+at::Tensor Advance(const Network& net, const SubLayer& sub, Stream* stream) {
+  const at::Tensor hidden = stream->hidden.Get();
+  const at::Tensor inputs = UnitInputs(net, sub, hidden, stream->context);
+  stream->hidden.Set(AddBranch(net, sub, hidden, Project(sub, inputs)));
+  return inputs;
+}
 
 void Add(const at::Tensor& x, StatisticsKind kind, UnitStatistics* statistics, ProductSum* gram) {
   const at::Tensor exact = x.to(at::kFloat);
@@ -51,12 +60,10 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
     Prefetch(net, i + 1);
     UnitStatistics statistics;
     ProductSum gram;
-    for (Stream& s : streams) {
-      const at::Tensor hidden = s.hidden.Get();
-      const at::Tensor inputs = UnitInputs(net, *sub, hidden, s.context);
-      Add(inputs, kind, &statistics, &gram);
-      s.hidden.Set(AddBranch(net, *sub, hidden, Project(*sub, inputs)));
-    }
+    InRounds(
+        net.compute, static_cast<int64_t>(streams.size()), AtOnce(net.compute),
+        [&](int64_t k) { return Advance(net, *sub, &streams[static_cast<size_t>(k)]); },
+        [&](int64_t, const at::Tensor& inputs) { Add(inputs, kind, &statistics, &gram); });
     sub.reset();
     if (kind == StatisticsKind::kFull) {
       statistics.gram = gram.Take();

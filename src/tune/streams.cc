@@ -179,15 +179,21 @@ void Advance(const Network& student, size_t index, std::vector<Streams>* streams
 
 Divergence HeldOutDivergence(const Network& teacher, const Network& student,
                              const std::vector<Streams>& streams) {
+  const auto at_end = [](const Streams& s, const ResidualStream& stream) {
+    return Unpacked(s.context.texts, stream.Get());
+  };
+  std::vector<const Streams*> held_out;
+  for (const Streams& s : streams)
+    if (s.held_out) held_out.push_back(&s);
   Divergence sum;
-  for (const Streams& s : streams) {
-    if (!s.held_out) continue;
-    const auto at_end = [&](const ResidualStream& stream) {
-      return Unpacked(s.context.texts, stream.Get());
-    };
-    const Reference reference = ReadReference(teacher, at_end(s.teacher), s.batch);
-    sum.Add(DivergenceFrom(reference, student, at_end(s.student), s.batch));
-  }
+  InRounds(
+      teacher.compute, static_cast<int64_t>(held_out.size()), AtOnce(teacher.compute),
+      [&](int64_t k) {
+        const Streams& s = *held_out[static_cast<size_t>(k)];
+        const Reference reference = ReadReference(teacher, at_end(s, s.teacher), s.batch);
+        return DivergenceFrom(reference, student, at_end(s, s.student), s.batch);
+      },
+      [&](int64_t, const Divergence& one) { sum.Add(one); });
   return sum;
 }
 
