@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "model/causal_attention.h"
+#include "model/cuda_rows.h"
 #include "model/linear.h"
 #include "model/relative_buckets.h"
 #include "model/rotation.h"
@@ -68,6 +69,13 @@ at::Tensor MixByProducts(const at::Tensor& query, const at::Tensor& key, const a
       .view({query.size(0), query.size(1), query.size(2), tokens, value.size(3)});
 }
 
+// Whether LibTorch's fused kernel reads the keys and values of R queries where they are; its others
+// want them copied.
+bool SharesKeys(const at::Tensor& query, const at::Tensor& bias, int64_t width) {
+  return HasKernels({query.device(), query.scalar_type()}) && !bias.defined() && width % 8 == 0 &&
+         width <= 256;
+}
+
 // softmax(Q K' scale + bias) V. query: (B, G, R, T, K); key: (B, G, keys, K); value: (B, G, keys,
 // F); the result: (B, G, R, T, F).
 at::Tensor Mix(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
@@ -86,8 +94,10 @@ at::Tensor Mix(const at::Tensor& query, const at::Tensor& key, const at::Tensor&
   };
   const std::vector<int64_t> heads = {query.size(0), query.size(1) * query.size(2), query.size(3),
                                       width};
+  const bool shared = query.size(2) > 1 && SharesKeys(query, bias, width);
   const auto of_each_query = [&](const at::Tensor& x) {
-    return query.size(2) == 1 ? widened(x) : widened(x).repeat_interleave(query.size(2), 1);
+    return query.size(2) == 1 || shared ? widened(x)
+                                        : widened(x).repeat_interleave(query.size(2), 1);
   };
   c10::optional<at::Tensor> mask;
   if (bias.defined()) {
@@ -95,7 +105,7 @@ at::Tensor Mix(const at::Tensor& query, const at::Tensor& key, const at::Tensor&
   }
   return at::scaled_dot_product_attention(widened(query).reshape(heads), of_each_query(key),
                                           of_each_query(value), mask, /*dropout_p=*/0, causal,
-                                          scale)
+                                          scale, /*enable_gqa=*/shared)
       .slice(-1, 0, value.size(3))
       .reshape({query.size(0), query.size(1), query.size(2), query.size(3), value.size(3)});
 }
