@@ -48,10 +48,10 @@ std::vector<at::Tensor> RunModel(const Network& net, const Samples& samples,
   });
   std::vector<at::Tensor> outputs(samples.samples.size());
   for (size_t i = 0; i < batches.size(); ++i) {
-    const at::Tensor of_batch = found[i].to(at::kCPU);
-    for (int64_t row = 0; row < batches[i].rows(); ++row) {
-      const auto index = static_cast<size_t>(batches[i].samples[static_cast<size_t>(row)]);
-      outputs[index] = OfSample(net.spec.task, of_batch[row], samples.samples[index]).clone();
+    const std::vector<at::Tensor> rows = found[i].to(at::kCPU).unbind();
+    for (size_t row = 0; row < rows.size(); ++row) {
+      const auto index = static_cast<size_t>(batches[i].samples[row]);
+      outputs[index] = OfSample(net.spec.task, rows[row], samples.samples[index]);
     }
   }
   return outputs;
