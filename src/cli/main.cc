@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "core/console.h"
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "core/machine_memory.h"
 #include "core/version.h"
 
@@ -95,6 +96,7 @@ int Main(int argc, char** argv) {
 int main(int argc, char** argv) {
   coppice::OpenStandardStreams();
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may grow no further is an error like a full disk
+  coppice::RemoveTemporariesOnInterrupt();
   coppice::KeepSmallBlocks();
   return coppice::Main(argc, argv);
 }

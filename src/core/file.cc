@@ -9,10 +9,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <fstream>
+#include <ranges>
 #include <system_error>
 #include <utility>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 namespace coppice {
 namespace {
@@ -86,15 +88,19 @@ std::ifstream OpenToRead(const fs::path& path) {
 AtomicFile::AtomicFile(fs::path final_path) : final_path_(std::move(final_path)) {
   std::error_code ignored;
   if (fs::is_directory(final_path_, ignored)) ThrowDisk("cannot write", final_path_, EISDIR);
+  InterruptHold hold;
   temporary_ = CreateBeside(final_path_, "tmp", [this](const fs::path& path) {
     descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     return descriptor_ >= 0;
   });
+  hold.Add(temporary_);
 }
 
 AtomicFile::~AtomicFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (temporary_.empty()) return;
+  ::unlink(temporary_.c_str());
+  InterruptHold().Drop(temporary_);
 }
 
 void AtomicFile::Write(const void* data, size_t size) {
@@ -113,8 +119,12 @@ void AtomicFile::Commit() {
   Check(descriptor_ >= 0, "AtomicFile: Commit() twice");
   if (::fsync(descriptor_) != 0) ThrowDisk("cannot write", final_path_, errno);
   if (::close(std::exchange(descriptor_, -1)) != 0) ThrowDisk("cannot write", final_path_, errno);
-  Rename(temporary_, final_path_);
-  temporary_.clear();
+  {
+    InterruptHold hold;
+    Rename(temporary_, final_path_);
+    hold.Drop(temporary_);
+    temporary_.clear();
+  }
   SyncFolder(final_path_.parent_path());
 }
 
@@ -245,6 +255,7 @@ OutputFolder::OutputFolder(const fs::path& final_path, bool replace)
                 .hint = "name a folder of its own"});
   }
   const fs::path parent = final_path_.parent_path();
+  InterruptHold hold;
   for (fs::path at = parent; !at.empty() && !fs::exists(at, error); at = at.parent_path()) {
     new_parents_.push_back(at);
   }
@@ -253,6 +264,8 @@ OutputFolder::OutputFolder(const fs::path& final_path, bool replace)
   }
   temporary_ = CreateBeside(final_path_, "tmp",
                             [](const fs::path& path) { return ::mkdir(path.c_str(), 0777) == 0; });
+  for (const fs::path& made : std::views::reverse(new_parents_)) hold.AddWhileEmpty(made);
+  hold.Add(temporary_);
 }
 
 OutputFolder::~OutputFolder() {
@@ -260,11 +273,17 @@ OutputFolder::~OutputFolder() {
   if (committed_) return;
   RemoveTree(temporary_);
   for (const fs::path& parent : new_parents_) fs::remove(parent, ignored);  // only while empty
+  InterruptHold hold;
+  Forget(&hold);
 }
 
-void OutputFolder::Commit() {
-  Check(!committed_, "OutputFolder: Commit() twice");
-  SyncTree(temporary_);
+void OutputFolder::Forget(InterruptHold* hold) const {
+  hold->Drop(temporary_);
+  for (const fs::path& parent : new_parents_) hold->Drop(parent);
+}
+
+fs::path OutputFolder::PutInPlace() {
+  InterruptHold hold;
   std::error_code error;
   fs::path aside;
   const bool replaces = replace_ && fs::exists(final_path_, error);
@@ -284,8 +303,20 @@ void OutputFolder::Commit() {
   committed_ = true;
   SyncFolder(final_path_.parent_path());
   for (const fs::path& parent : new_parents_) SyncFolder(parent.parent_path());
-  if (!aside.empty() && !RemoveTree(aside))
-    ThrowDisk("the old folder was replaced, but cannot be removed", aside, errno);
+  Forget(&hold);
+  if (!aside.empty()) hold.Add(aside);
+  return aside;
+}
+
+void OutputFolder::Commit() {
+  Check(!committed_, "OutputFolder: Commit() twice");
+  SyncTree(temporary_);
+  const fs::path aside = PutInPlace();
+  if (aside.empty()) return;
+  const bool removed = RemoveTree(aside);
+  const int reason = errno;
+  InterruptHold().Drop(aside);
+  if (!removed) ThrowDisk("the old folder was replaced, but cannot be removed", aside, reason);
 }
 
 }  // namespace coppice

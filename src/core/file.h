@@ -11,9 +11,11 @@
 
 namespace coppice {
 
+class InterruptHold;
+
 // A file being written: bytes go to a temporary name in the same folder; Commit() flushes, fsyncs
-// and renames. Destroyed without Commit(), it removes the temporary file. Throws Error
-// (kEnvironment).
+// and renames. Destroyed without Commit(), or interrupted (core/interrupt.h), it removes the
+// temporary file. Throws Error (kEnvironment).
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path final_path);
@@ -48,11 +50,11 @@ bool RemoveTree(const std::filesystem::path& path);
 
 // An output folder being filled: files go to a temporary sibling folder; Commit() fsyncs and
 // renames it to its final name, so that the folder appears whole or not at all. Destroyed without
-// Commit(), it removes the temporary folder. Refuses (kUsage) a final path that exists and is not
-// an empty folder, unless `replace`; a replaced folder changes places with the new one, or is moved
-// aside where the file system cannot do that, and is removed only when the new one is in place.
-// Never replaces a file, or a folder that holds the current one. Missing parents are created; a
-// link to a folder is followed.
+// Commit(), or interrupted (core/interrupt.h), it removes the temporary folder. Refuses (kUsage) a
+// final path that exists and is not an empty folder, unless `replace`; a replaced folder changes
+// places with the new one, or is moved aside where the file system cannot do that, and is removed
+// only when the new one is in place. Never replaces a file, or a folder that holds the current one.
+// Missing parents are created; a link to a folder is followed.
 class OutputFolder {
  public:
   OutputFolder(const std::filesystem::path& final_path, bool replace);
@@ -64,6 +66,10 @@ class OutputFolder {
   void Commit();
 
  private:
+  // Gives the folder its final name. The old folder's new name, if there was one, to be removed.
+  std::filesystem::path PutInPlace();
+  void Forget(InterruptHold* hold) const;
+
   std::filesystem::path final_path_;
   std::filesystem::path temporary_;
   std::vector<std::filesystem::path> new_parents_;  // folders made for it, the innermost first

@@ -1,4 +1,4 @@
-// A folder for files that another program reads once, gone with the object.
+// A folder for files that another program reads once, gone with the object or at an interrupt.
 #pragma once
 
 #include <filesystem>
