@@ -98,11 +98,10 @@ void MeasureLevels(const Network& dense, const Samples& held_out, const Measured
     const std::vector<double> counted(
         measured[i].begin(),
         measured[i].begin() + static_cast<std::ptrdiff_t>(levels.counts[i].size()));
-    scores->scales.push_back(
-        levels.counts[i].empty()
-            ? 1
-            : ScaleCurve(levels.counts[i], counted, scores->floor, &scores->curves[i]));
-    ScaleValues(scores->scales.back(), i, &scores->heads);
+    if (!levels.counts[i].empty()) {
+      ScaleValues(ScaleCurve(levels.counts[i], counted, scores->floor, &scores->curves[i]), i,
+                  &scores->heads);
+    }
     if (scores->heads.bases.empty()) continue;
     scores->heads.keys.push_back(
         KeyLevelsOf(dense.spec.sub_layers[i], {keys, measured[i].end()}, scores->floor));

@@ -22,7 +22,6 @@ namespace coppice {
 struct ObsScores {
   std::vector<at::Tensor> fisher;     // of each sub-layer, (units) float64
   std::vector<ObsCurve> curves;       // of each sub-layer; losses scaled by what was measured
-  std::vector<double> scales;         // measured over estimated loss
   std::vector<Curvature> curvatures;  // of each sub-layer, for rounds; empty without
   HeadLevels heads;                   // narrower ones, scaled as the curves are
   double floor = 0;                   // nats measured where nothing was changed

@@ -49,7 +49,6 @@ void ScaleAround(const std::vector<AroundCut>& around, ObsScores* scores) {
     if (!scores->heads.keys.empty()) {
       for (KeyLevel& level : scores->heads.keys[i]) level.loss *= ratio;
     }
-    if (!scores->scales.empty()) scores->scales[i] *= ratio;
   }
 }
 

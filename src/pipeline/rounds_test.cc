@@ -62,7 +62,6 @@ TEST(MeasuredSamples, AreSpread) {
 ObsScores ThreeCurves() {
   ObsScores scores;
   scores.curves = {Straight(), Straight(), Straight()};
-  scores.scales = {1, 1, 1};
   return scores;
 }
 
@@ -82,9 +81,9 @@ TEST(ScaleAround, GoesHalfWayToASubLayersOwnRatio) {
   }
   ScaleAround(around, &scores);
   const double usual = std::cbrt(8.0 * 2 * 2);
-  EXPECT_NEAR(scores.scales[0], usual * std::sqrt(8 / usual), 1e-9);
-  EXPECT_NEAR(scores.scales[1], usual * std::sqrt(2 / usual), 1e-9);
-  EXPECT_NEAR(LossAt(scores.curves[1], 8), 0.08 * scores.scales[1], 1e-12);
+  EXPECT_NEAR(LossAt(scores.curves[0], 8), 0.08 * usual * std::sqrt(8 / usual), 1e-9);
+  for (const size_t other : {1, 2})
+    EXPECT_NEAR(LossAt(scores.curves[other], 8), 0.08 * usual * std::sqrt(2 / usual), 1e-9);
 }
 
 // What was not measured, or drowns in noise, follows the others.
@@ -95,10 +94,10 @@ TEST(ScaleAround, FollowsTheOthersWhereNothingCouldBeTold) {
   around[0] = {.kept = 8, .less = 6, .cut = 1.32, .whole = 1, .more = 1.33, .measured = true};
   around[1] = {.kept = 8, .less = 6, .cut = 1.1, .whole = 1, .more = 1.2, .measured = true};
   ScaleAround(around, &scores);
-  for (const double scale : scores.scales) EXPECT_NEAR(scale, 4, 1e-9);
+  for (const ObsCurve& curve : scores.curves) EXPECT_NEAR(LossAt(curve, 8), 0.08 * 4, 1e-9);
   ObsScores nothing = ThreeCurves();
   ScaleAround(std::vector<AroundCut>(3), &nothing);
-  for (const double scale : nothing.scales) EXPECT_EQ(scale, 1);
+  for (const ObsCurve& curve : nothing.curves) EXPECT_EQ(curve.losses, Straight().losses);
 }
 
 }  // namespace

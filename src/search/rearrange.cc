@@ -33,13 +33,10 @@ struct Block {
   }
 };
 
-Block MakeBlock(const at::Tensor& gradients, const std::vector<int64_t>& kept, double coupling) {
+Block MakeBlock(const at::Tensor& gradients, const std::vector<int64_t>& kept) {
   Block block;
   block.units = gradients.size(1);
-  at::Tensor matrix = at::mm(gradients.t(), gradients);
-  const at::Tensor diagonal = matrix.diagonal().clone();
-  matrix.mul_(coupling).diagonal().copy_(diagonal);
-  matrix = matrix.to(at::kCPU).contiguous();
+  const at::Tensor matrix = at::mm(gradients.t(), gradients).to(at::kCPU).contiguous();
   const float* values = matrix.const_data_ptr<float>();
   block.matrix.assign(values, values + matrix.numel());
   block.dropped.assign(static_cast<size_t>(block.units), 0);
@@ -125,14 +122,14 @@ int64_t GreedyPass(Block* block) {
 }  // namespace
 
 RearrangeResult Rearrange(const Plan& plan, const std::vector<at::Tensor>& gradients,
-                          RearrangeRules rules, double coupling) {
+                          RearrangeRules rules) {
   RearrangeResult result;
   result.plan = plan;
   for (size_t i = 0; i < plan.kept.size(); ++i) {
     const auto units = gradients[i].size(1);
     const auto kept = static_cast<int64_t>(plan.kept[i].size());
     if (kept == 0 || kept == units) continue;
-    Block block = MakeBlock(gradients[i], plan.kept[i], coupling);
+    Block block = MakeBlock(gradients[i], plan.kept[i]);
     result.before += block.Objective();
     result.swaps +=
         rules == RearrangeRules::kPublished ? GreedyPass(&block) : SwapUntilStable(&block);

@@ -26,9 +26,8 @@ struct RearrangeResult {
   double after = 0;
 };
 
-// gradients: of each sub-layer, (rows, units) float32. `coupling` in [0, 1] scales the off-diagonal
-// of J'J: 0 leaves the plan as it is, 1 is the published objective.
+// gradients: of each sub-layer, (rows, units) float32.
 RearrangeResult Rearrange(const Plan& plan, const std::vector<at::Tensor>& gradients,
-                          RearrangeRules rules, double coupling = 1.0);
+                          RearrangeRules rules);
 
 }  // namespace coppice

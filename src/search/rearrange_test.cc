@@ -173,20 +173,6 @@ TEST(Rearrange, LeavesFullAndEmptySubLayersAlone) {
   }
 }
 
-// Without coupling the objective is the search's own, so its choice stands.
-TEST(Rearrange, WithoutCouplingKeepsTheBestScores) {
-  constexpr int64_t kUnits = 8;
-  for (uint64_t seed = 0; seed < 20; ++seed) {
-    Random random(200 + seed);
-    const at::Tensor gradients = AsTensor(RandomRows(5, kUnits, &random));
-    const at::Tensor best = std::get<1>(gradients.square().sum(0).topk(4));
-    const at::Tensor sorted = std::get<0>(best.sort());
-    const int64_t* first = sorted.const_data_ptr<int64_t>();
-    const Plan plan = {{Units(first, first + 4)}};
-    EXPECT_EQ(Rearrange(plan, {gradients}, RearrangeRules::kExact, 0).plan, plan);
-  }
-}
-
 // Dead units and units that cancel each other: rounding decides the sign of every change.
 TEST(Rearrange, EndsWhereNothingIsToBeGained) {
   for (uint64_t seed = 0; seed < 50; ++seed) {
