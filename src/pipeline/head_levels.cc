@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pipeline/select.h"
 #include "score/value_basis.h"
 #include "shrink/shrink.h"
 
@@ -14,8 +15,7 @@ HeadBasis MakeHeadBasis(const Model& model, const Network& dense, size_t index,
   const SubLayer& sub = dense.sub_layers[index];
   if (sub.kind != UnitKind::kHead || sub.units == 0) return basis;
   if (parts.values) {
-    const std::string& output = model.spec.sub_layers[index].output;
-    basis.values = MakeValueBasis(curvature, model.tensors.at(output + ".weight").t(), sub.units,
+    basis.values = MakeValueBasis(curvature, OutputProjection(model, index), sub.units,
                                   {.queries = sub.queries, .fit_bias = sub.out.bias.defined()});
   }
   if (parts.keys) AddKeyBasis(model, index, moments[index], &basis);

@@ -19,10 +19,6 @@
 namespace coppice {
 namespace {
 
-at::Tensor ProjectionOf(const Model& model, size_t index) {
-  return model.tensors.at(model.spec.sub_layers[index].output + ".weight").t();
-}
-
 // What is narrowed of heads.
 HeadParts PartsOf(const Model& model, const Network& dense, const PruneOptions& options,
                   const Console& console) {
@@ -129,7 +125,7 @@ std::vector<Refits> AddCurves(const Sweeps& sweeps, const Waiting& waiting, ObsS
     std::vector<SweepOf> of;
     of.reserve(places.size());
     for (const size_t k : places)
-      of.push_back({&waiting.curvatures[k], ProjectionOf(sweeps.model, waiting.sub_layers[k])});
+      of.push_back({&waiting.curvatures[k], OutputProjection(sweeps.model, waiting.sub_layers[k])});
     const size_t first = waiting.sub_layers[places[0]];
     std::vector<Swept> swept = MakeObsCurves(of, sweeps.dense.sub_layers[first].width,
                                              HowToSweep(sweeps, first), CountsOf(sweeps, first));
@@ -156,7 +152,7 @@ void AddBasis(const Sweeps& sweeps, size_t index, const Curvature& curvature, Ob
       MakeHeadBasis(sweeps.model, sweeps.dense, index, curvature, sweeps.moments, sweeps.parts);
   if (!heads.bases[index].values.defined()) return;
   heads.values[index] =
-      MakeValueLevels(curvature, ProjectionOf(sweeps.model, index), scores->curves[index],
+      MakeValueLevels(curvature, OutputProjection(sweeps.model, index), scores->curves[index],
                       heads.bases[index].values, HowToSweep(sweeps, index));
 }
 

@@ -60,15 +60,11 @@ Scored ScoreByGradients(const Network& dense, const Samples& samples, const Prun
   return scored;
 }
 
-// (I, D): the output projection, a row an input.
-at::Tensor Projection(const Model& model, size_t index) {
-  return model.tensors.at(model.spec.sub_layers[index].output + ".weight").t();
-}
-
 Scored ScoreByMagnitude(const Model& model) {
   Scored scored;
   for (size_t i = 0; i < model.spec.sub_layers.size(); ++i)
-    scored.scores.push_back(MagnitudeScores(Projection(model, i), model.spec.sub_layers[i].width));
+    scored.scores.push_back(
+        MagnitudeScores(OutputProjection(model, i), model.spec.sub_layers[i].width));
   return scored;
 }
 
@@ -80,7 +76,7 @@ Scored ScoreByActivations(const Model& model, const Network& dense, const Sample
       dense, samples, numerical ? StatisticsKind::kFull : StatisticsKind::kDiagonal, console,
       [&](size_t i, const UnitStatistics& statistics) {
         const SubLayerSpec& sub = model.spec.sub_layers[i];
-        const at::Tensor weight = Projection(model, i);
+        const at::Tensor weight = OutputProjection(model, i);
         const bool attention = sub.kind == UnitKind::kHead;
         scored.scores.push_back(
             numerical
@@ -167,6 +163,10 @@ LabelSource Labels(const Network& dense, const Samples& samples, const PruneOpti
 
 bool IsText(const ModelSpec& spec) {
   return spec.task == Task::kLanguageModel && spec.image.grid == 0;
+}
+
+at::Tensor OutputProjection(const Model& model, size_t index) {
+  return model.tensors.at(model.spec.sub_layers[index].output + ".weight").t();
 }
 
 MaskGradientOptions GradientOptions(const Network& dense, const Samples& samples,

@@ -37,6 +37,9 @@ struct Scored {
 // A language model of text, not of image tokens.
 bool IsText(const ModelSpec& spec);
 
+// (I, D): a sub-layer's output projection, a row an input.
+at::Tensor OutputProjection(const Model& model, size_t index);
+
 // How a method's gradients are taken: labels, rows, batches.
 MaskGradientOptions GradientOptions(const Network& dense, const Samples& samples,
                                     const PruneOptions& options);

@@ -18,4 +18,14 @@ void Curvature::Add(const at::Tensor& inputs, const at::Tensor& gradients) {
   gradient.Add(g, g);
 }
 
+at::Tensor Curvature::InputMean() const { return input_sum / static_cast<double>(tokens); }
+
+at::Tensor Curvature::InputGram(bool fit_bias) const {
+  at::Tensor total = gram.Total();
+  if (fit_bias) {
+    total.addmm_(input_sum.unsqueeze(1), InputMean().unsqueeze(0), /*beta=*/1, /*alpha=*/-1);
+  }
+  return total;
+}
+
 }  // namespace coppice

@@ -26,6 +26,11 @@ struct Curvature {
   // inputs: (M, I) compute dtype. gradients: (M, D) float32, of each sample's loss. Real tokens
   // only.
   void Add(const at::Tensor& inputs, const at::Tensor& gradients);
+
+  // (I) float64.
+  at::Tensor InputMean() const;
+  // (I, I) float64, the caller's own: X'X, about the means where a bias makes up for them.
+  at::Tensor InputGram(bool fit_bias) const;
 };
 
 }  // namespace coppice

@@ -19,12 +19,7 @@ at::Tensor FactorOf(const at::Tensor& matrix, double ridge) {
 }  // namespace
 
 SweepMoments SweepMomentsOf(const Curvature& curvature, const ObsOptions& options) {
-  at::Tensor gram = curvature.gram.Total();
-  if (options.fit_bias) {
-    const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);
-    gram.addmm_(curvature.input_sum.unsqueeze(1), mean.unsqueeze(0), /*beta=*/1, /*alpha=*/-1);
-  }
-  return {gram,
+  return {curvature.InputGram(options.fit_bias),
           FactorOf(curvature.gradient.Total() / static_cast<double>(curvature.tokens), 1e-10)};
 }
 

@@ -226,8 +226,8 @@ Replacement ReplacementBy(const at::Tensor& refitted, const std::vector<int64_t>
   result.inputs = InputsOf(kept, dense.width, refitted.device());
   result.out.weight = refitted.t().to(dense.out.weight.scalar_type()).contiguous();
   if (!dense.out.bias.defined()) return result;
-  const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);  // (I)
-  const at::Tensor weight = dense.out.weight.to(refitted.device(), at::kDouble);        // (D, I)
+  const at::Tensor mean = curvature.InputMean();                                  // (I)
+  const at::Tensor weight = dense.out.weight.to(refitted.device(), at::kDouble);  // (D, I)
   const at::Tensor shift =
       at::mv(weight, mean) - at::mv(refitted.t(), mean.index_select(0, result.inputs));
   result.out.bias = (dense.out.bias.to(at::kDouble) + shift).to(dense.out.bias.scalar_type());
@@ -248,12 +248,7 @@ std::vector<Replacement> Refit(const Curvature& curvature, const SubLayer& dense
                                const std::vector<std::vector<int64_t>>& kept, double damping) {
   if (kept.empty() || dense.units == 0) return std::vector<Replacement>(kept.size(), Whole(dense));
   Target target;
-  target.gram = curvature.gram.Total();
-  if (dense.out.bias.defined()) {
-    const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);
-    target.gram.addmm_(curvature.input_sum.unsqueeze(1), mean.unsqueeze(0), /*beta=*/1,
-                       /*alpha=*/-1);
-  }
+  target.gram = curvature.InputGram(dense.out.bias.defined());
   target.gram.diagonal().add_(damping * target.gram.diagonal().mean());
   target.outputs = at::mm(target.gram, dense.out.weight.to(target.gram.device(), at::kDouble).t());
   std::vector<Replacement> refits;

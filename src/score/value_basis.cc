@@ -22,11 +22,7 @@ Roots RootsOf(const at::Tensor& matrix) {
 
 at::Tensor MakeValueBasis(const Curvature& curvature, const at::Tensor& weight, int64_t units,
                           const ValueBasisOptions& options) {
-  at::Tensor gram = curvature.gram.Total();  // (I, I)
-  if (options.fit_bias) {
-    const at::Tensor mean = curvature.input_sum / static_cast<double>(curvature.tokens);
-    gram = gram - at::outer(curvature.input_sum, mean);
-  }
+  const at::Tensor gram = curvature.InputGram(options.fit_bias);  // (I, I)
   const int64_t queries = options.queries;
   const int64_t width = weight.size(0) / (units * queries);  // F
   const at::Tensor metric = RootsOf(curvature.gradient.Total()).root;
