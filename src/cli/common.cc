@@ -4,7 +4,9 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 
+#include "core/json_text.h"
 #include "pipeline/generate.h"
 
 namespace coppice {
@@ -34,6 +36,12 @@ void AddCommonOptions(CLI::App* command, CommonOptions* options) {
   command->add_flag("--quiet", options->quiet, "no progress");
 }
 
+void AddSeedOption(CLI::App* command, const std::string& meaning, uint64_t* seed) {
+  command->add_option("--seed", *seed, meaning)
+      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()))
+      ->capture_default_str();
+}
+
 void AddSamplingOptions(CLI::App* command, ImageSampling* sampling) {
   command->add_option("--guidance", sampling->guidance, "images: strength of the class; 1: none")
       ->capture_default_str();
@@ -43,10 +51,7 @@ void AddSamplingOptions(CLI::App* command, ImageSampling* sampling) {
       ->capture_default_str();
 }
 
-void PrintJson(const nlohmann::ordered_json& json) {
-  // A path need not be UTF-8.
-  fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
-}
+void PrintJson(const nlohmann::ordered_json& json) { fmt::print("{}\n", JsonText(json, 2)); }
 
 std::string Count(int64_t number) { return Scaled(static_cast<double>(number), ""); }
 std::string Bytes(int64_t bytes) { return Scaled(static_cast<double>(bytes), "B"); }

@@ -18,6 +18,9 @@ struct CommonOptions {
 
 void AddCommonOptions(CLI::App* command, CommonOptions* options);
 
+// --seed: 0 to 2^63 - 1.
+void AddSeedOption(CLI::App* command, const std::string& meaning, uint64_t* seed);
+
 struct ImageSampling;
 
 // --guidance, --temperature, --top-k.

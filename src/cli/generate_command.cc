@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <limits>
 #include <memory>
 #include <string_view>
 
@@ -84,9 +83,7 @@ void AddGenerate(CLI::App* app, Action* action) {
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
   AddSamplingOptions(sub, &o.sampling);
-  sub->add_option("--seed", o.seed, "of the random numbers")
-      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()))
-      ->capture_default_str();
+  AddSeedOption(sub, "of the random numbers", &o.seed);
   AddCommonOptions(sub, &command->common);
   sub->callback([command, action] { *action = [command] { Run(*command); }; });
 }

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <limits>
 #include <memory>
 
 #include "cli/commands.h"
@@ -155,9 +154,7 @@ void AddExamples(CLI::App* sub, PruneOptions* options) {
                   "tokens an example at most (default: 128; question answering 384, "
                   "language models 1024)")
       ->check(CLI::Range(8, 1 << 20));
-  sub->add_option("--seed", o.seed, "of the draw")
-      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()))
-      ->capture_default_str();
+  AddSeedOption(sub, "of the draw", &o.seed);
   sub->add_option("--per-class", o.images.per_class, "--data self: images drawn of each class")
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();

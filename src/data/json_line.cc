@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "data/python_text.h"
 
 namespace coppice {
@@ -81,8 +82,7 @@ class LineReader {
   // Lists and objects by their type alone: they may be long, or nested deeper than dump() can go.
   static std::string Show(const json& value) {
     if (value.is_structured()) return value.type_name();
-    const std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
-    return fmt::format("{} {}", value.type_name(), Printable(text, 40));
+    return fmt::format("{} {}", value.type_name(), Printable(JsonText(value), 40));
   }
 
   // nullptr when the key is absent or null.

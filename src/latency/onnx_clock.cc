@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "core/subprocess.h"
 #include "core/temporary_folder.h"
 #include "export/onnx.h"
@@ -22,8 +23,7 @@ Json Ask(const Json& request, const std::string& where) {
   constexpr int kNoRuntime = 69;  // of the script
   constexpr int kNoProgram = 127;
   const ProgramResult result =
-      RunProgram({PythonProgram(), "-c", std::string(kTimeOnnxScript)},
-                 request.dump(-1, ' ', false, Json::error_handler_t::replace));
+      RunProgram({PythonProgram(), "-c", std::string(kTimeOnnxScript)}, JsonText(request));
   if (result.code == kNoProgram || result.code == kNoRuntime) {
     ThrowEnvironment({.what = "onnxruntime is not at hand",
                       .where = PythonProgram(),

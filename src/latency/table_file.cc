@@ -31,6 +31,12 @@ std::string ProcessorName() {
   return parts.empty() ? "unknown" : fmt::format("Arm{}", parts);
 }
 
+// "cpu", "cuda:0 NVIDIA H200"
+std::string DeviceAndModel(const Compute& compute) {
+  const std::string model = DeviceModel(compute);
+  return model.empty() ? DeviceName(compute) : fmt::format("{} {}", DeviceName(compute), model);
+}
+
 Json CurveJson(const LatencyCurve& curve) { return {{"units", curve.units}, {"ms", curve.ms}}; }
 
 // Throws what nlohmann::json throws, or nothing that is not a curve.
@@ -77,7 +83,7 @@ Json LatencyKey(const ModelSpec& spec, const LatencySetting& setting) {
   }
   return {{"runtime", RuntimeVersion(setting.runtime)},
           {"processor", ProcessorName()},
-          {"device", here ? DeviceName(setting.compute) + DeviceModel(setting.compute) : "cpu"},
+          {"device", here ? DeviceAndModel(setting.compute) : "cpu"},
           {"dtype", here ? DtypeName(setting.compute) : "float32"},
           {"operators", here                                 ? ""
                         : setting.style == OnnxStyle::kFused ? "fused"

@@ -90,8 +90,7 @@ int64_t PeakDeviceBytes(const Compute& compute) {
 std::string DeviceName(const Compute& compute) { return compute.device.str(); }
 
 std::string DeviceModel(const Compute& compute) {
-  if (!compute.device.is_cuda()) return {};
-  return fmt::format(" {}", cuda::NameOf(compute.device.index()));
+  return compute.device.is_cuda() ? cuda::NameOf(compute.device.index()) : std::string();
 }
 
 std::string DtypeName(const Compute& compute) {

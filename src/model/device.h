@@ -32,7 +32,7 @@ void UseThreads(int threads);
 int64_t PeakDeviceBytes(const Compute& compute);
 
 std::string DeviceName(const Compute& compute);   // "cpu", "cuda:0"
-std::string DeviceModel(const Compute& compute);  // " NVIDIA H200"; empty of the CPU
+std::string DeviceModel(const Compute& compute);  // "NVIDIA H200"; empty of the CPU
 std::string DtypeName(const Compute& compute);    // "float32", "bfloat16"
 
 }  // namespace coppice

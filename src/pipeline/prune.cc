@@ -6,6 +6,7 @@
 #include <future>
 
 #include "core/file.h"
+#include "core/json_text.h"
 #include "eval/run_model.h"
 #include "export/forms.h"
 #include "export/gguf.h"
@@ -120,9 +121,7 @@ void Write(const Model& model, const std::optional<Model>& pruned, const Samples
   }
   WriteCurve(report->curve, folder.path());
   report->model_sha256 = hash.get();
-  constexpr auto kAnyPath = nlohmann::json::error_handler_t::replace;  // it need not be UTF-8
-  WriteFile(folder.path() / "coppice.json",
-            RecordJson(*report).dump(2, ' ', false, kAnyPath) + "\n");
+  WriteFile(folder.path() / "coppice.json", JsonText(RecordJson(*report), 2) + "\n");
   folder.Commit();
 }
 
