@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "calibrate/image_samples.h"
 #include "core/error.h"
@@ -92,6 +93,25 @@ ImageTokens DrawImages(const Network& net, const DrawImagesOptions& options,
 Samples ReadImageSamples(const ModelSpec& spec, const std::filesystem::path& file,
                          const DrawOptions& options) {
   return MakeImageSamples(spec, ReadImageTokens(file, ImageLimits(spec)), options);
+}
+
+void RefuseImageOptions(const ModelSpec& spec, const ImageCalibrationOptions& options) {
+  if (spec.image.grid > 0) return;
+  const ImageCalibrationOptions usual;
+  const std::pair<const char*, bool> given[] = {
+      {"--per-class", options.per_class != usual.per_class},
+      {"--null-share", options.null_share != usual.null_share},
+      {"--guidance", options.sampling.guidance != usual.sampling.guidance},
+      {"--temperature", options.sampling.temperature != usual.sampling.temperature},
+      {"--top-k", options.sampling.top_k != usual.sampling.top_k}};
+  for (const auto& [option, other] : given) {
+    if (!other) continue;
+    ThrowUsage({.what = "the option is for models of images alone",
+                .where = option,
+                .expected = "a model of image tokens",
+                .found = fmt::format("{}, a model of text", Printable(spec.family)),
+                .hint = fmt::format("drop {}", option)});
+  }
 }
 
 Samples CalibrateOnImages(const Network& net, const ImageCalibrationOptions& options,

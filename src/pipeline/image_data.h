@@ -43,6 +43,10 @@ struct ImageCalibrationOptions {
   double null_share = 0.1;  // of the images, which are read with the null class, as in training
 };
 
+// Throws Error (kUsage) where options are not the usual ones and the model is of no images, so that
+// nobody would read them.
+void RefuseImageOptions(const ModelSpec& spec, const ImageCalibrationOptions& options);
+
 Samples CalibrateOnImages(const Network& net, const ImageCalibrationOptions& options,
                           const Console& console);
 

@@ -179,6 +179,7 @@ PruneReport Prune(const PruneOptions& options, const Console& console) {
   {
     const StageClock clock(&seconds.load);
     model = LoadModel(options.model);
+    RefuseImageOptions(model.spec, options.images);
     CheckForms(model, options, console);
     if (model.spec.image.grid == 0) tokenizer = LoadTokenizer(model);
     dense = Bind(model, compute);

@@ -159,6 +159,15 @@ TEST_F(PruneRefusalTest, Options) {
         o->replace = true;
       },
       ExitCode::kUsage, {"holds an input"});
+  // What nobody would read.
+  refused([](PruneOptions* o) { o->images.per_class = 4; }, ExitCode::kUsage, {"--per-class"});
+  refused([](PruneOptions* o) { o->images.null_share = 0; }, ExitCode::kUsage, {"--null-share"});
+  refused([](PruneOptions* o) { o->images.sampling.temperature = 2; }, ExitCode::kUsage,
+          {"--temperature"});
+  refused([](PruneOptions* o) { o->images.sampling.top_k = 5; }, ExitCode::kUsage, {"--top-k"});
+  refused([](PruneOptions* o) { o->images.sampling.guidance = 1.5; }, ExitCode::kUsage,
+          {"--guidance", "models of images", "expected a model of image tokens", "found bert",
+           "drop --guidance"});
   // Without labels there is nothing to measure, and that is said before the work.
   const fs::path bare = Write("bare.jsonl", "{\"text\": \"The cat.\"}\n");
   refused([&](PruneOptions* o) { o->eval = bare; }, ExitCode::kBadInput, {"bare.jsonl:1", "label"});
