@@ -93,7 +93,8 @@ TEST(ObsCurve, GivesTheRefitsOfTheWidthsThatAreWanted) {
           const std::vector<int64_t> kept = KeptUnits(s->curve, count);
           ASSERT_EQ(refit.sizes(), at::IntArrayRef({count * width, 6}));
           if (count == 0) continue;
-          EXPECT_LT(MaxDifference(refit, p->Fit(kept, centred)), 1e-5) << count;
+          // Gram matrices are summed in float32, in an order that depends on the threads.
+          EXPECT_LT(MaxDifference(refit, p->Fit(kept, centred)), 5e-5) << count;
         }
       }
     }
