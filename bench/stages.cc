@@ -71,8 +71,7 @@ Work HeadWork(const Subject& subject, double tokens) {
 }
 
 void BenchForward(Subject& subject, benchmark::State& state) {
-  Measure(state, subject.compute.device,
-          [&] { RunModel(subject.net, subject.samples, kQuiet); });
+  Measure(state, subject.compute.device, [&] { RunModel(subject.net, subject.samples, kQuiet); });
   Work work = ForwardWork(subject.net, subject.samples, 0, subject.depth());
   work += HeadWork(subject, static_cast<double>(subject.samples.tokens()));
   Report(state, work);

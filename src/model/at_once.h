@@ -21,15 +21,14 @@ void ForEachAtOnce(const Compute& compute, int64_t count, const std::function<vo
 // How many that is.
 int64_t AtOnce(const Compute& compute);
 
-// Makes make(0), ..., make(count - 1), `at_once` of them as ForEachAtOnce() does, then hands each to
-// take(k, made), in order and with all threads: what is made needs no sums of its own.
+// Makes make(0), ..., make(count - 1), `at_once` of them as ForEachAtOnce() does, then hands each
+// to take(k, made), in order and with all threads: what is made needs no sums of its own.
 template <typename Make, typename Take>
 void InRounds(const Compute& compute, int64_t count, int64_t at_once, const Make& make,
               const Take& take) {
   using Made = decltype(make(int64_t{0}));
   for (int64_t first = 0; first < count; first += at_once) {
-    std::vector<std::optional<Made>> round(
-        static_cast<size_t>(std::min(at_once, count - first)));
+    std::vector<std::optional<Made>> round(static_cast<size_t>(std::min(at_once, count - first)));
     ForEachAtOnce(compute, static_cast<int64_t>(round.size()),
                   [&](int64_t k) { round[static_cast<size_t>(k)].emplace(make(first + k)); });
     for (size_t k = 0; k < round.size(); ++k)

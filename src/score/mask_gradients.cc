@@ -173,7 +173,7 @@ struct Gatherer {
   // Backward through `segment`, the last that is left of the batch's way; at_end: the last of all.
   // What is left to be added to sums that batches share.
   std::vector<CurvatureRows> Add(const std::vector<Fetched>& segment, bool at_end, Trail* trail,
-           std::vector<SubLayerGradients>* results) const {
+                                 std::vector<SubLayerGradients>* results) const {
     const Batch& batch = trail->batch;
     const bool at_start = trail->starts.empty();
     const AttentionContext context = ContextFor(net, batch, whole_texts());
@@ -207,9 +207,8 @@ struct Gatherer {
               of_masks ? gradients[j].unsqueeze(1) : Sums(sub, inputs, gradients[j], context),
               &(*results)[pass.owner[j]]);
       if (!options.curvature) continue;
-      of_curvature.push_back(RowsOfCurvature(pass.owner[j], batch, inputs,
-                                             gradients[pass.inputs.size() + j],
-                                             context.texts.packed));
+      of_curvature.push_back(RowsOfCurvature(
+          pass.owner[j], batch, inputs, gradients[pass.inputs.size() + j], context.texts.packed));
     }
     return of_curvature;
   }
