@@ -54,6 +54,8 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
     ResidualStream hidden(Begin(net, batch, context).exact, place);  // (M, D)
     streams.push_back({std::move(context), std::move(hidden)});
   }
+  // Where matrices stream there is no room for the inputs of several batches.
+  const int64_t at_once = net.streamed ? 1 : AtOnce(net.compute);
   Progress progress(console, "statistics", static_cast<int64_t>(net.sub_layers.size()));
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
     Fetched sub = Fetch(net, i);
@@ -61,7 +63,7 @@ void VisitSubLayers(const Network& net, const Samples& samples, StatisticsKind k
     UnitStatistics statistics;
     ProductSum gram;
     InRounds(
-        net.compute, static_cast<int64_t>(streams.size()), AtOnce(net.compute),
+        net.compute, static_cast<int64_t>(streams.size()), at_once,
         [&](int64_t k) { return Advance(net, *sub, &streams[static_cast<size_t>(k)]); },
         [&](int64_t, const at::Tensor& inputs) { Add(inputs, kind, &statistics, &gram); });
     sub.reset();
