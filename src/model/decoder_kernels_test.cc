@@ -1,5 +1,5 @@
 // The kernels of a decoder's pass against the same in float64, and their gradients against
-// autograd's. On a CUDA device alone; scripts/test_cuda runs them.
+// autograd's. Those of a GPU are run by scripts/test_cuda.
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <gtest/gtest.h>
@@ -28,14 +28,13 @@ at::Tensor Leaf(const at::Tensor& x, at::ScalarType dtype) {
 // One rounding of a bfloat16: half of 2^-8 at most, and a third of it in a norm.
 constexpr double kRounding = 2.5e-3;
 
-TEST(CudaRmsNorm, IsThatOfFloat64) {
-  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
-  for (const int64_t width : {4, 100, 576, 2048, 4096}) {
+void ExpectRmsNormOfFloat64(at::Device device, const std::vector<int64_t>& widths) {
+  for (const int64_t width : widths) {
     SCOPED_TRACE(fmt::format("{} columns", width));
     Random random(3);
-    const at::Tensor weight = RandomFloat({width}, &random) + 1;
-    const at::Tensor numbers = 5 * RandomFloat({2, 7, width}, &random) + 2;
-    const at::Tensor upstream = RandomBfloat16({2, 7, width}, &random);
+    const at::Tensor weight = RandomTensor({width}, &random).to(device) + 1;
+    const at::Tensor numbers = 5 * RandomTensor({2, 7, width}, &random).to(device) + 2;
+    const at::Tensor upstream = RandomTensor({2, 7, width}, &random).to(device, at::kBFloat16);
     const at::Tensor exact = Leaf(numbers, at::kDouble), x = Leaf(numbers, at::kFloat);
     const at::Tensor expected =
         exact * (exact.square().mean(-1, true) + 1e-5).rsqrt() * weight.to(at::kDouble);
@@ -46,6 +45,24 @@ TEST(CudaRmsNorm, IsThatOfFloat64) {
                       grad({expected}, {exact}, {upstream.to(at::kDouble)})[0]),
               1e-6);
   }
+}
+
+TEST(CudaRmsNorm, IsThatOfFloat64) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  ExpectRmsNormOfFloat64(kKernelDevice, {4, 100, 576, 2048, 4096});
+}
+
+TEST(RmsNormRows, AreThoseOfFloat64) {
+  ExpectRmsNormOfFloat64(at::kCPU, {3, 4, 17, 100, 576, 4096});
+}
+
+// Rounded as LibTorch rounds, ties and infinities included; NaN stays NaN.
+TEST(RmsNormRows, RoundAsLibTorchDoes) {
+  const at::Tensor x = at::tensor({1.00390625F, 1.01171875F, -3e38F, 1e-40F, 0.0F, 1.0F});
+  const at::Tensor none = at::ones({6});
+  EXPECT_TRUE(RmsNormRounded(at::full({2, 6}, 1.0F), x, 0)[0].equal(x.to(at::kBFloat16)));
+  const at::Tensor bad = at::tensor({1.0F, NAN, 2.0F, 3.0F, 4.0F, 5.0F});
+  EXPECT_TRUE(RmsNormRounded(bad, none, 1e-5).isnan().all().item<bool>());
 }
 
 TEST(CudaGatedSilu, IsThatOfFloat64) {

@@ -6,6 +6,7 @@
 
 #include "model/cuda/kernels.h"
 #include "model/cuda_rows.h"
+#include "model/rms_norm_rows.h"
 
 namespace coppice {
 namespace {
@@ -21,22 +22,24 @@ class RoundedNorm : public torch::autograd::Function<RoundedNorm> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             double epsilon) {
-    const c10::DeviceGuard here(x.device());
     const at::Tensor rows = AlignedRows(x);
-    at::Tensor y = at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
-    cuda::Launch(KernelOf(rows, weight, epsilon), y.mutable_data_ptr(), cuda::CurrentStream());
     context->save_for_backward({rows, weight});
     context->saved_data["epsilon"] = epsilon;
+    if (x.is_cpu()) return NormedRows(rows, weight, epsilon);
+    const c10::DeviceGuard here(x.device());
+    at::Tensor y = at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
+    cuda::Launch(KernelOf(rows, weight, epsilon), y.mutable_data_ptr(), cuda::CurrentStream());
     return y;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& by_results) {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor& x = saved[0];
-    const c10::DeviceGuard here(x.device());
     const at::Tensor by_y = AlignedRows(by_results[0]);
-    at::Tensor by_x = at::empty(x.sizes(), x.options());
     const double epsilon = context->saved_data["epsilon"].toDouble();
+    if (x.is_cpu()) return {NormedRowsGradient(x, saved[1], epsilon, by_y), at::Tensor(), {}};
+    const c10::DeviceGuard here(x.device());
+    at::Tensor by_x = at::empty(x.sizes(), x.options());
     cuda::Launch(cuda::RmsNormGradient{KernelOf(x, saved[1], epsilon), by_y.const_data_ptr()},
                  by_x.mutable_data_ptr<float>(), cuda::CurrentStream());
     return {by_x, at::Tensor(), at::Tensor()};
@@ -46,7 +49,9 @@ class RoundedNorm : public torch::autograd::Function<RoundedNorm> {
 }  // namespace
 
 bool HasOwnRmsNorm(const Network& net) {
-  return net.spec.form == BlockForm::kDecoder && net.spec.width % 4 == 0 && HasKernels(net.compute);
+  const bool on_cpu = net.compute.device.is_cpu() && net.compute.dtype == at::kBFloat16;
+  return net.spec.form == BlockForm::kDecoder &&
+         (on_cpu || (net.spec.width % 4 == 0 && HasKernels(net.compute)));
 }
 
 at::Tensor RmsNormRounded(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
