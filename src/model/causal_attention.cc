@@ -4,10 +4,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <limits>
 #include <vector>
 
 #include "core/machine_memory.h"
+#include "model/causal_softmax.h"
 
 namespace coppice {
 namespace {
@@ -45,18 +45,13 @@ std::vector<Block> BlocksOf(const at::Tensor& query) {
   return blocks;
 }
 
-// queries: (groups, R * queries, K); keys: (groups, end, K); the result: (groups, R * queries, end)
-// float32.
-at::Tensor Probabilities(const Block& block, const at::Tensor& queries, const at::Tensor& keys,
-                         double scale) {
-  at::Tensor scores = at::bmm(queries, keys.transpose(1, 2)).to(at::kFloat);
-  scores.mul_(scale);
-  const int64_t own = block.end - block.begin;
-  const at::Tensor later = at::ones({own, own}, scores.options().dtype(at::kBool)).triu(1);
-  scores.view({block.groups, -1, own, block.end})
-      .slice(3, block.begin, block.end)
-      .masked_fill_(later, -std::numeric_limits<double>::infinity());
-  return at::softmax(scores, -1);
+// softmax(Q K' scale), (groups, R * queries, end) bfloat16. queries: (groups, R * queries, K);
+// keys: (groups, end, K). exact: as in CausalSoftmax().
+at::Tensor Shares(const Block& block, const at::Tensor& queries, const at::Tensor& keys,
+                  double scale, const at::Tensor& exact = {}) {
+  const at::Tensor scores = at::bmm(queries, keys.transpose(1, 2));
+  CausalSoftmax(scores, block.end - block.begin, scale, exact);
+  return scores;
 }
 
 class Attention : public torch::autograd::Function<Attention> {
@@ -70,9 +65,9 @@ class Attention : public torch::autograd::Function<Attention> {
     shape.back() = value.size(2);
     at::Tensor mixed = at::empty(shape, query.options());
     for (const Block& block : BlocksOf(query)) {
-      const at::Tensor shares = Probabilities(block, block.Rows(query), block.Seen(key), scale);
+      const at::Tensor shares = Shares(block, block.Rows(query), block.Seen(key), scale);
       const at::Tensor part = block.Part(mixed);
-      part.copy_(at::bmm(shares.to(value.scalar_type()), block.Seen(value)).view(part.sizes()));
+      part.copy_(at::bmm(shares, block.Seen(value)).view(part.sizes()));
     }
     return mixed;
   }
@@ -89,12 +84,12 @@ class Attention : public torch::autograd::Function<Attention> {
     for (const Block& block : BlocksOf(query)) {
       const at::Tensor queries = block.Rows(query), keys = block.Seen(key);
       const at::Tensor by_mixed = block.Rows(by_result[0]);
-      const at::Tensor shares = Probabilities(block, queries, keys, scale);
-      block.Seen(by_value).add_(at::bmm(shares.to(dtype).transpose(1, 2), by_mixed));
-      const at::Tensor by_shares =
-          at::bmm(by_mixed, block.Seen(value).transpose(1, 2)).to(at::kFloat);
-      const at::Tensor by_scores =
-          at::_softmax_backward_data(by_shares, shares, -1, at::kFloat).mul_(scale).to(dtype);
+      const at::Tensor exact =
+          at::empty({block.groups, queries.size(1), block.end}, query.options().dtype(at::kFloat));
+      const at::Tensor shares = Shares(block, queries, keys, scale, exact);
+      block.Seen(by_value).add_(at::bmm(shares.transpose(1, 2), by_mixed));
+      const at::Tensor by_scores = at::bmm(by_mixed, block.Seen(value).transpose(1, 2));
+      CausalSoftmaxGradient(by_scores, exact, block.end - block.begin, scale);
       const at::Tensor part = block.Part(by_query);
       part.copy_(at::bmm(by_scores, keys).view(part.sizes()));
       block.Seen(by_key).add_(at::bmm(by_scores.transpose(1, 2), queries));

@@ -1,0 +1,50 @@
+// What loops over numbers on the CPU share. They are plain loops over one row, which the compiler
+// turns into vectors, once for each width of vectors that processors have; the processor's own is
+// chosen when the program is loaded.
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define COPPICE_EACH_PROCESSOR \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define COPPICE_EACH_PROCESSOR
+#endif
+
+namespace coppice {
+
+// A bfloat16 is the upper half of a float.
+inline float Widened(uint16_t x) { return std::bit_cast<float>(uint32_t{x} << 16); }
+
+// To nearest, ties to even. A NaN stays one.
+inline uint16_t Rounded(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  const uint32_t nearest = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+  return static_cast<uint16_t>(x == x ? nearest : 0x7FC0);
+}
+
+// Of a bfloat16 tensor.
+inline const uint16_t* Bits(const at::Tensor& x) {
+  return static_cast<const uint16_t*>(x.const_data_ptr());
+}
+inline uint16_t* MutableBits(const at::Tensor& x) {
+  return static_cast<uint16_t*>(x.mutable_data_ptr());
+}
+
+// Calls each(row, its first number) for every row of `width` numbers, some rows a thread.
+template <typename Each>
+void ForRows(const at::Tensor& x, int64_t width, const Each& each) {
+  constexpr int64_t kNumbers = 1 << 14;  // that are worth another thread
+  at::parallel_for(0, x.numel() / width, std::max<int64_t>(1, kNumbers / width),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t row = begin; row < end; ++row) each(row, row * width);
+                   });
+}
+
+}  // namespace coppice
