@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <fstream>
-#include <ranges>
 #include <system_error>
 #include <utility>
 
@@ -264,7 +263,9 @@ OutputFolder::OutputFolder(const fs::path& final_path, bool replace)
   }
   temporary_ = CreateBeside(final_path_, "tmp",
                             [](const fs::path& path) { return ::mkdir(path.c_str(), 0777) == 0; });
-  for (const fs::path& made : std::views::reverse(new_parents_)) hold.AddWhileEmpty(made);
+  // The outermost first: the newest go first.
+  for (auto made = new_parents_.rbegin(); made != new_parents_.rend(); ++made)
+    hold.AddWhileEmpty(*made);
   hold.Add(temporary_);
 }
 

@@ -82,7 +82,7 @@ TEST(ScaleAround, GoesHalfWayToASubLayersOwnRatio) {
   ScaleAround(around, &scores);
   const double usual = std::cbrt(8.0 * 2 * 2);
   EXPECT_NEAR(LossAt(scores.curves[0], 8), 0.08 * usual * std::sqrt(8 / usual), 1e-9);
-  for (const size_t other : {1, 2})
+  for (const size_t other : {1U, 2U})
     EXPECT_NEAR(LossAt(scores.curves[other], 8), 0.08 * usual * std::sqrt(2 / usual), 1e-9);
 }
 
