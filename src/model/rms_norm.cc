@@ -37,7 +37,8 @@ class RoundedNorm : public torch::autograd::Function<RoundedNorm> {
     const at::Tensor& x = saved[0];
     const at::Tensor by_y = AlignedRows(by_results[0]);
     const double epsilon = context->saved_data["epsilon"].toDouble();
-    if (x.is_cpu()) return {NormedRowsGradient(x, saved[1], epsilon, by_y), at::Tensor(), {}};
+    if (x.is_cpu())
+      return {NormedRowsGradient(x, saved[1], epsilon, by_y), at::Tensor(), at::Tensor()};
     const c10::DeviceGuard here(x.device());
     at::Tensor by_x = at::empty(x.sizes(), x.options());
     cuda::Launch(cuda::RmsNormGradient{KernelOf(x, saved[1], epsilon), by_y.const_data_ptr()},

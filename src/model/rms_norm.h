@@ -1,5 +1,6 @@
-// A decoder's RMS norm on a GPU, rounded for the products that read it: one kernel each way
-// (model/cuda/rms_norm.cu), where LibTorch's norm is float32 and rounded afterwards.
+// A decoder's RMS norm, rounded for the products that read it: one kernel each way on a GPU
+// (model/cuda/rms_norm.cu), one loop on the CPU (model/rms_norm_rows.h), where LibTorch's norm is
+// float32 and rounded afterwards.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,8 +9,8 @@
 
 namespace coppice {
 
-// Whether RmsNormRounded() is for this network: a decoder in bfloat16 on a GPU that the kernels are
-// for.
+// Whether RmsNormRounded() is for this network: a decoder in bfloat16 on the CPU, or on a GPU that
+// the kernels are for.
 bool HasOwnRmsNorm(const Network& net);
 
 // x / sqrt(mean(x^2) + epsilon) weight in bfloat16. x: (..., D) float32; weight: (D) float32.
