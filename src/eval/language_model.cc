@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/distribution.h"
 #include "model/forward.h"
 #include "model/logits.h"
 
@@ -46,7 +47,9 @@ void Keep(const at::Tensor& log_probabilities, const Samples& samples, const Bat
 
 // logits: (M, V), next: (M); the result: (M), 0 where nothing is known to follow.
 at::Tensor OfNext(const at::Tensor& logits, const at::Tensor& next) {
-  return -at::cross_entropy_loss(logits, next, {}, at::Reduction::None, kNoToken);
+  const at::Tensor of_next =
+      logits.gather(1, next.clamp_min(0).unsqueeze(1)).squeeze(1).to(at::kFloat);
+  return (of_next - LogSumExp(logits)).masked_fill(next.eq(kNoToken), 0);
 }
 
 // Of (B, T) those of tokens that another one may be known to follow.

@@ -10,24 +10,6 @@
 namespace coppice {
 namespace {
 
-// 2^x for x of 0 at most, to 2e-7 of it: a minimax fit between -1/2 and 1/2, moved to its place by
-// the exponent. What is below 2^-126 is that.
-inline float Exp2(float x) {
-  constexpr float kRound = 12582912;  // 1.5 2^23: a float added to it is rounded to an integer
-  const float above = x < -126.0F ? -126.0F : x;
-  const float whole = above + kRound;
-  const float rest = above - (whole - kRound);
-  float power = 1.535336188319500e-4F;
-  power = power * rest + 1.339887440266574e-3F;
-  power = power * rest + 9.618437357674640e-3F;
-  power = power * rest + 5.550332471162809e-2F;
-  power = power * rest + 2.402264791363012e-1F;
-  power = power * rest + 6.931472028550421e-1F;
-  power = power * rest + 1.0F;
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(power) +
-                              (std::bit_cast<uint32_t>(whole) << 23));
-}
-
 // A row of `seen` scores. scale: above zero, times log2(e). powers: room for as many.
 COPPICE_EACH_PROCESSOR
 void Softmax(uint16_t* scores, int64_t seen, float scale, float* powers) {
@@ -65,7 +47,6 @@ void Gradient(uint16_t* by_shares, const float* shares, int64_t seen, float scal
 
 void CausalSoftmax(const at::Tensor& scores, int64_t queries, double scale,
                    const at::Tensor& exact) {
-  constexpr double kLog2E = 1.4426950408889634;
   const int64_t keys = scores.size(2);
   uint16_t* all = MutableBits(scores);
   float* unrounded = exact.defined() ? exact.mutable_data_ptr<float>() : nullptr;

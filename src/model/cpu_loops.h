@@ -29,6 +29,26 @@ inline uint16_t Rounded(float x) {
   return static_cast<uint16_t>(x == x ? nearest : 0x7FC0);
 }
 
+inline constexpr double kLog2E = 1.4426950408889634;
+
+// 2^x for x of 0 at most, to 2e-7 of it: a minimax fit between -1/2 and 1/2, moved to its place by
+// the exponent. What is below 2^-126 is that.
+inline float Exp2(float x) {
+  constexpr float kRound = 12582912;  // 1.5 2^23: a float added to it is rounded to an integer
+  const float above = x < -126.0F ? -126.0F : x;
+  const float whole = above + kRound;
+  const float rest = above - (whole - kRound);
+  float power = 1.535336188319500e-4F;
+  power = power * rest + 1.339887440266574e-3F;
+  power = power * rest + 9.618437357674640e-3F;
+  power = power * rest + 5.550332471162809e-2F;
+  power = power * rest + 2.402264791363012e-1F;
+  power = power * rest + 6.931472028550421e-1F;
+  power = power * rest + 1.0F;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(power) +
+                              (std::bit_cast<uint32_t>(whole) << 23));
+}
+
 // Of a bfloat16 tensor.
 inline const uint16_t* Bits(const at::Tensor& x) {
   return static_cast<const uint16_t*>(x.const_data_ptr());
@@ -37,14 +57,19 @@ inline uint16_t* MutableBits(const at::Tensor& x) {
   return static_cast<uint16_t*>(x.mutable_data_ptr());
 }
 
-// Calls each(row, its first number) for every row of `width` numbers, some rows a thread.
+// Calls each(row, its first number) for every row of `width` of the numbers, some rows a thread.
 template <typename Each>
-void ForRows(const at::Tensor& x, int64_t width, const Each& each) {
+void ForRows(int64_t numbers, int64_t width, const Each& each) {
   constexpr int64_t kNumbers = 1 << 14;  // that are worth another thread
-  at::parallel_for(0, x.numel() / width, std::max<int64_t>(1, kNumbers / width),
+  at::parallel_for(0, numbers / width, std::max<int64_t>(1, kNumbers / width),
                    [&](int64_t begin, int64_t end) {
                      for (int64_t row = begin; row < end; ++row) each(row, row * width);
                    });
+}
+
+template <typename Each>
+void ForRows(const at::Tensor& x, int64_t width, const Each& each) {
+  ForRows(x.numel(), width, each);
 }
 
 }  // namespace coppice

@@ -9,6 +9,7 @@
 
 #include "model/gated_silu.h"
 #include "model/kernel_testing.h"
+#include "model/residual_sum.h"
 #include "model/rms_norm.h"
 #include "model/rotation.h"
 
@@ -47,13 +48,64 @@ void ExpectRmsNormOfFloat64(at::Device device, const std::vector<int64_t>& width
   }
 }
 
+// x goes into a sum, too: together, and each alone.
+void ExpectGradientsOfBoth(at::Device device) {
+  Random random(4);
+  const at::Tensor weight = RandomTensor({100}, &random).to(device) + 1;
+  const at::Tensor numbers = RandomTensor({2, 7, 100}, &random).to(device);
+  const at::Tensor beside = RandomTensor({2, 7, 100}, &random).to(device);
+  const at::Tensor upstream = RandomTensor({2, 7, 100}, &random).to(device, at::kBFloat16);
+  const at::Tensor x = Leaf(numbers, at::kFloat);
+  const at::Tensor of_norm = grad({RmsNormRounded(x, weight, 1e-5)}, {x}, {upstream})[0];
+  const Hidden both = WithRmsNorm(x, weight, 1e-5);
+  EXPECT_TRUE(both.exact.equal(x));
+  EXPECT_TRUE(both.rounded.equal(RmsNormRounded(x, weight, 1e-5)));
+  const auto gradient = [&](const std::vector<at::Tensor>& of, const std::vector<at::Tensor>& by) {
+    return grad(of, {x}, by, /*retain_graph=*/true)[0];
+  };
+  EXPECT_LT(ErrorOf(gradient({both.exact, both.rounded}, {beside, upstream}), of_norm + beside),
+            1e-6);
+  EXPECT_TRUE(gradient({both.exact}, {beside}).equal(beside));
+  EXPECT_TRUE(gradient({both.rounded}, {upstream}).equal(of_norm));
+}
+
 TEST(CudaRmsNorm, IsThatOfFloat64) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
   ExpectRmsNormOfFloat64(kKernelDevice, {4, 100, 576, 2048, 4096});
+  ExpectGradientsOfBoth(kKernelDevice);
 }
 
 TEST(RmsNormRows, AreThoseOfFloat64) {
   ExpectRmsNormOfFloat64(at::kCPU, {3, 4, 17, 100, 576, 4096});
+  ExpectGradientsOfBoth(at::kCPU);
+}
+
+TEST(CudaResidualSum, IsThatOfFloat64) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  for (const int64_t columns : {8, 100, 1536}) {  // the kernels take no rows of 200 bytes
+    for (const bool biased : {false, true}) {
+      SCOPED_TRACE(fmt::format("{} columns, {}", columns, biased));
+      Random random(6);
+      SubLayer sub;
+      sub.out.weight = RandomBfloat16({576, columns}, &random);
+      if (biased) sub.out.bias = RandomBfloat16({576}, &random);
+      const at::Tensor stream = RandomFloat({3, 11, 576}, &random);
+      const at::Tensor inputs = RandomBfloat16({3, 11, columns}, &random);
+      const at::Tensor upstream = RandomFloat({3, 11, 576}, &random);
+      const at::Tensor hidden = Leaf(stream, at::kFloat), x = Leaf(inputs, at::kBFloat16);
+      const at::Tensor branch = Leaf(at::ones_like(stream), at::kFloat);
+      const at::Tensor found = ProjectAndSum(sub, hidden, x, branch);
+      const auto exact = [](const at::Tensor& of) { return of.to(at::kDouble); };
+      at::Tensor expected = exact(stream) + at::matmul(exact(inputs), exact(sub.out.weight).t());
+      if (biased) expected = expected + exact(sub.out.bias);
+      EXPECT_LT(ErrorOf(found.detach(), expected), 1e-5);
+      const std::vector<at::Tensor> gradients = grad({found}, {hidden, x, branch}, {upstream});
+      EXPECT_TRUE(gradients[0].equal(upstream));
+      EXPECT_LT(ErrorOf(gradients[1], at::matmul(exact(upstream), exact(sub.out.weight))),
+                2 * kRounding);
+      EXPECT_TRUE(gradients[2].equal(upstream));
+    }
+  }
 }
 
 // Rounded as LibTorch rounds, ties, large and denormal numbers included; NaN stays NaN.
@@ -64,13 +116,13 @@ TEST(RmsNormRows, RoundAsLibTorchDoes) {
   EXPECT_TRUE(RmsNormRounded(bad, at::ones({6}), 1e-5).isnan().all().item<bool>());
 }
 
-TEST(CudaGatedSilu, IsThatOfFloat64) {
-  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
-  for (const int64_t channels : {8, 1000, 1536}) {
+void ExpectGatedSiluOfFloat64(at::Device device, const std::vector<int64_t>& widths) {
+  for (const int64_t channels : widths) {
     SCOPED_TRACE(fmt::format("{} channels", channels));
     Random random(9);
-    const at::Tensor numbers = 3 * RandomBfloat16({3, 11, 2 * channels}, &random);
-    const at::Tensor upstream = RandomBfloat16({3, 11, channels}, &random);
+    const at::Tensor numbers =
+        (3 * RandomTensor({3, 11, 2 * channels}, &random)).to(device, at::kBFloat16);
+    const at::Tensor upstream = RandomTensor({3, 11, channels}, &random).to(device, at::kBFloat16);
     const at::Tensor exact = Leaf(numbers, at::kDouble);
     const std::vector<at::Tensor> parts = exact.chunk(2, -1);
     const at::Tensor expected = at::silu(parts[0]) * parts[1];
@@ -90,17 +142,27 @@ TEST(CudaGatedSilu, IsThatOfFloat64) {
 }
 
 // Gates far below zero close, those far above let through.
-TEST(CudaGatedSilu, IsFiniteAtTheEnds) {
-  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
-  const at::Tensor gate = Leaf(at::tensor({-1e30, -300.0, -90.0, 0.0, 90.0, 300.0, 1e30, -1e-30},
-                                          at::TensorOptions(kKernelDevice)),
-                               at::kBFloat16);
+void ExpectFiniteAtTheEnds(at::Device device) {
+  const at::Tensor gate = Leaf(
+      at::tensor({-1e30, -300.0, -90.0, 0.0, 90.0, 300.0, 1e30, -1e-30}, at::TensorOptions(device)),
+      at::kBFloat16);
   const at::Tensor x = GatedSilu(gate, at::ones_like(gate));
   const at::Tensor slope = grad({x}, {gate}, {at::ones_like(x)})[0];
   EXPECT_TRUE(x.detach().slice(0, 0, 2).abs().lt(1e-30).all().item<bool>());
   EXPECT_TRUE(x.detach().slice(0, 4, 7).equal(gate.detach().slice(0, 4, 7)));
   EXPECT_TRUE(slope.isfinite().all().item<bool>());
   EXPECT_EQ(slope[6].item<float>(), 1);
+}
+
+TEST(CudaGatedSilu, IsThatOfFloat64) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  ExpectGatedSiluOfFloat64(kKernelDevice, {8, 1000, 1536});
+  ExpectFiniteAtTheEnds(kKernelDevice);
+}
+
+TEST(GatedSiluRows, AreThoseOfFloat64) {
+  ExpectGatedSiluOfFloat64(at::kCPU, {1, 3, 8, 1001, 1536});
+  ExpectFiniteAtTheEnds(at::kCPU);
 }
 
 struct HeadShape {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "model/distribution.h"
 #include "model/forward.h"
 #include "model/logits.h"
 
@@ -47,10 +48,8 @@ Reference ReadReference(const Network& net, const at::Tensor& hidden, const Batc
                       .certainty = at::empty({tokens.size(0)}, tokens.options()),
                       .room = {}};
   const auto keep = [&](const at::Tensor& logits, int64_t begin) {
-    const at::Tensor log_p = at::log_softmax(logits, 1);
     at::Tensor p = reference.outputs.narrow(0, begin, logits.size(0));
-    at::exp_out(p, log_p);
-    reference.certainty.narrow(0, begin, logits.size(0)).copy_(at::linalg_vecdot(p, log_p));
+    reference.certainty.narrow(0, begin, logits.size(0)).copy_(Probabilities(logits, &p));
   };
   ForLogits(net, tokens, keep, &reference.room);
   return reference;
@@ -63,8 +62,8 @@ Divergence DivergenceFrom(const Reference& reference, const Network& net, const 
   at::Tensor sum = at::zeros({}, hidden.options().dtype(at::kDouble));
   const auto add = [&](const at::Tensor& logits, int64_t begin) {
     const at::Tensor p = reference.outputs.narrow(0, begin, logits.size(0));
-    const at::Tensor shared = at::linalg_vecdot(p, at::log_softmax(logits, 1));  // (m)
-    sum += (reference.certainty.narrow(0, begin, logits.size(0)) - shared).sum(at::kDouble);
+    const at::Tensor certainty = reference.certainty.narrow(0, begin, logits.size(0));
+    sum += (certainty + CrossEntropy(p, logits)).sum(at::kDouble);
   };
   at::Tensor room = reference.room;
   ForLogits(net, RealRows(batch, hidden), add, &room);

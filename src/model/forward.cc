@@ -7,6 +7,7 @@
 
 #include "model/gated_silu.h"
 #include "model/linear.h"
+#include "model/residual_sum.h"
 #include "model/rms_norm.h"
 #include "model/text_gelu.h"
 
@@ -65,6 +66,11 @@ Hidden Begin(const Network& net, const Batch& batch, const AttentionContext& con
                       RealRows(batch, batch.type_ids));
 }
 
+Hidden WithNorm(const Network& net, const SubLayer& sub, const Hidden& hidden) {
+  if (hidden.rounded.defined() || !HasOwnRmsNorm(net)) return hidden;
+  return WithRmsNorm(hidden.exact, sub.norm.weight, net.spec.norm_eps);
+}
+
 bool GivesMaskGradient(const Network& net, const SubLayer& sub, const AttentionContext& context) {
   return AttendsWithMask(sub, context) || HasTextGelu(net, sub);
 }
@@ -115,12 +121,15 @@ at::Tensor AddBranch(const Network& net, const SubLayer& sub, const at::Tensor& 
   return LayerNorm(net, sub.norm, hidden + branch);
 }
 
-bool IsFused(const Network& net, const SubLayer& sub) { return HasOwnNorm(net) && sub.units > 0; }
+bool IsFused(const Network& net, const SubLayer& sub) {
+  return (HasOwnNorm(net) || HasOwnSum(net)) && sub.units > 0;
+}
 
 Hidden ProjectAndAdd(const Network& net, const SubLayer& sub, const Hidden& hidden,
                      const at::Tensor& inputs, const at::Tensor& by_branch) {
-  if (IsFused(net, sub)) return ProjectAndNorm(net, sub, hidden.exact, inputs, by_branch);
-  return AddBranch(net, sub, hidden.exact, Project(sub, inputs));
+  if (!IsFused(net, sub)) return AddBranch(net, sub, hidden.exact, Project(sub, inputs));
+  if (HasOwnSum(net)) return ProjectAndSum(sub, hidden.exact, inputs, by_branch);
+  return ProjectAndNorm(net, sub, hidden.exact, inputs, by_branch);
 }
 
 at::Tensor ReadByHead(const Network& net, const at::Tensor& hidden) {

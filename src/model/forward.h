@@ -29,6 +29,10 @@ at::Tensor ReadByBranch(const Network& net, const SubLayer& sub, const at::Tenso
 // The stream after the embeddings, packed where the context's rows are: (B, T, D) or (M, D).
 Hidden Begin(const Network& net, const Batch& batch, const AttentionContext& context);
 
+// The stream with what the sub-layer's matrices read of it beside it, where a kernel makes that:
+// backward, gradients by both are added up in it.
+Hidden WithNorm(const Network& net, const SubLayer& sub, const Hidden& hidden);
+
 // X of a sub-layer: (B, T, units * width) in the compute dtype. hidden: (B, T, D). Where the
 // context's rows are packed, both are (M, ...). cache: of this sub-layer, for generation. mask: a
 // leaf of autograd, where GivesMaskGradient(): (B, units) float32 ones that are not read, by which

@@ -1,5 +1,6 @@
-// Gated SiLU of a feed-forward sub-layer's channels on a GPU, one kernel each way
-// (model/cuda/silu.cu), on gates and ups where their products have put them.
+// Gated SiLU of a feed-forward sub-layer's channels, one kernel each way on a GPU
+// (model/cuda/silu.cu), one loop on the CPU (model/gated_silu_rows.h), on gates and ups where their
+// products have put them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,8 +9,8 @@
 
 namespace coppice {
 
-// Whether GatedSilu() is for the sub-layer of this network: bfloat16 on a GPU that the kernels are
-// for, channels in eights.
+// Whether GatedSilu() is for the sub-layer of this network: bfloat16 on the CPU, or on a GPU that
+// the kernels are for, channels in eights.
 bool HasGatedSilu(const Network& net, const SubLayer& sub);
 
 // gate / (1 + exp(-gate)) up: (..., C) bfloat16. gate, up: (..., C) bfloat16; or, up undefined,

@@ -19,7 +19,7 @@ at::Tensor Extend(const Network& net, const at::Tensor& ids, Generation* generat
   for (size_t i = 0; i < net.sub_layers.size(); ++i) {
     const Fetched sub = Fetch(net, i);
     const at::Tensor inputs = UnitInputs(net, *sub, hidden, context, &generation->caches[i]);
-    hidden = AddBranch(net, *sub, hidden, Project(*sub, inputs));
+    hidden = ProjectAndAdd(net, *sub, hidden, inputs).exact;
   }
   generation->tokens += ids.size(1);
   return ApplyHead(net, hidden.slice(1, -1), batch).squeeze(1);

@@ -54,8 +54,7 @@ void ForLogits(const Network& net, const at::Tensor& hidden, const UseLogits& us
   const RowsAtOnce at_once = AtOnce(net);
   ForParts(ReadByHead(net, hidden), 0, at_once.multiplied,
            [&](const at::Tensor& rows, int64_t begin) {
-             ForParts(Logits(rows, net.output, room), begin, at_once.used,
-                      [&](const at::Tensor& part, int64_t i) { use(part.to(at::kFloat), i); });
+             ForParts(Logits(rows, net.output, room), begin, at_once.used, use);
            });
 }
 
@@ -76,7 +75,8 @@ at::Tensor GradientThroughLogits(const Network& net, const at::Tensor& hidden,
                                         ? product
                                         : at::empty(product.sizes(), net.output.options());
       ForParts(product, begin, at_once.used, [&](const at::Tensor& part, int64_t i) {
-        by_product.narrow(0, i - begin, part.size(0)).copy_(gradient(part.to(at::kFloat), i));
+        at::Tensor by_part = by_product.narrow(0, i - begin, part.size(0));
+        gradient(part, i, &by_part);
       });
       by_read.slice(0, begin, begin + rows.size(0)).copy_(at::mm(by_product, net.output));
     });

@@ -13,7 +13,8 @@
 
 namespace coppice {
 
-// Called with the logits (m, V) float32 of the next m rows, and the first's place.
+// Called with the logits (m, V) of the next m rows, and the first's place: float32 on a GPU, on the
+// CPU in the network's dtype; see model/distribution.h.
 using UseLogits = std::function<void(const at::Tensor& logits, int64_t begin)>;
 
 // hidden: (M, D) float32, rows at the end of the residual stream. room: for the products; what is
@@ -21,8 +22,10 @@ using UseLogits = std::function<void(const at::Tensor& logits, int64_t begin)>;
 void ForLogits(const Network& net, const at::Tensor& hidden, const UseLogits& use,
                at::Tensor* room);
 
-// Gives the gradient (m, V) of a loss by those logits; may write it where they are.
-using GradientByLogits = std::function<at::Tensor(const at::Tensor& logits, int64_t begin)>;
+// Writes the gradient of a loss by those logits: (m, V) in the network's dtype, and where the
+// logits are in it, in their place.
+using GradientByLogits =
+    std::function<void(const at::Tensor& logits, int64_t begin, at::Tensor* by_logits)>;
 
 // The gradient of the loss by hidden: (M, D) float32.
 at::Tensor GradientThroughLogits(const Network& net, const at::Tensor& hidden,

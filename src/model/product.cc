@@ -34,15 +34,22 @@ bool IsLarge(const cuda::Product& p) {
   return static_cast<double>(p.count * p.rows) * static_cast<double>(p.columns * p.inner) > kLarge;
 }
 
-// result = left right + bias, or result += left right, where the kernels take it; false otherwise.
+// Whether the kernels read and write rows (..., N) of x where they are.
+bool HasPlainRows(const at::Tensor& x) {
+  return x.stride(-1) == 1 && IsEights(x.stride(-2)) && x.stride(-2) >= x.size(-1) && IsAligned(x);
+}
+
+// result = left right + bias, or left right + addend, where the kernels take it; false otherwise.
+// addend: as result is; may be it.
 bool TryToMultiply(const at::Tensor& left, const at::Tensor& right, const at::Tensor& bias,
-                   bool adds, at::Tensor* result) {
+                   const at::Tensor& addend, at::Tensor* result) {
   if (!left.is_cuda() || left.scalar_type() != at::kBFloat16 ||
       right.scalar_type() != at::kBFloat16 || !cuda::Available(left.device().index()))
     return false;
   const std::optional<cuda::Operand> a = OperandOf(left), b = OperandOf(right);
-  const bool written = result->stride(-1) == 1 && IsEights(result->stride(-2)) &&
-                       result->stride(-2) >= result->size(-1) && IsAligned(*result);
+  const bool written =
+      HasPlainRows(*result) &&
+      (!addend.defined() || (HasPlainRows(addend) && addend.stride(-2) == result->stride(-2)));
   const bool biased = bias.defined();
   if (!a || !b || !written || (biased && (bias.scalar_type() != at::kBFloat16 || !IsAligned(bias))))
     return false;
@@ -55,7 +62,7 @@ bool TryToMultiply(const at::Tensor& left, const at::Tensor& right, const at::Te
                                  .right = *b,
                                  .bias = biased ? bias.const_data_ptr() : nullptr,
                                  .exact = result->scalar_type() == at::kFloat,
-                                 .adds = adds,
+                                 .addend = addend.defined() ? addend.const_data_ptr() : nullptr,
                                  .stride = result->stride(-2),
                                  .next = batch ? result->stride(0) : 0};
   if (IsLarge(product)) return false;
@@ -86,7 +93,7 @@ class GpuAffine : public torch::autograd::Function<GpuAffine> {
     }
     if (!bias) return Multiply(x, weight.t(), x.scalar_type());
     at::Tensor result = at::empty({x.size(0), weight.size(0)}, x.options());
-    if (TryToMultiply(x, weight.t(), *bias, /*adds=*/false, &result)) return result;
+    if (TryToMultiply(x, weight.t(), *bias, {}, &result)) return result;
     return at::addmm(*bias, x, weight.t());
   }
 
@@ -115,8 +122,7 @@ at::Tensor Multiply(const at::Tensor& left, const at::Tensor& right, at::ScalarT
   if (left.is_cuda()) {
     if (left.size(-1) == 0) return at::zeros(ShapeOf(left, right), left.options().dtype(dtype));
     at::Tensor result = at::empty(ShapeOf(left, right), left.options().dtype(dtype));
-    if (result.numel() == 0 || TryToMultiply(left, right, {}, /*adds=*/false, &result))
-      return result;
+    if (result.numel() == 0 || TryToMultiply(left, right, {}, {}, &result)) return result;
   }
   if (left.scalar_type() == dtype) return at::matmul(left, right);
   return left.dim() == 3 ? at::bmm(left, right, dtype) : at::mm(left, right, dtype);
@@ -124,12 +130,22 @@ at::Tensor Multiply(const at::Tensor& left, const at::Tensor& right, at::ScalarT
 
 void AddProduct(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum) {
   if (left.size(1) == 0 || sum->numel() == 0) return;
-  if (TryToMultiply(left, right, {}, /*adds=*/true, sum)) return;
+  if (TryToMultiply(left, right, {}, *sum, sum)) return;
   if (left.scalar_type() == at::kFloat) {
     sum->addmm_(left, right);
   } else {
     at::addmm_out(*sum, *sum, left, right, at::kFloat);
   }
+}
+
+at::Tensor SumWithProduct(const at::Tensor& addend, const at::Tensor& left,
+                          const at::Tensor& right) {
+  at::Tensor sum = at::empty(addend.sizes(), addend.options());
+  if (left.size(1) > 0 && sum.numel() > 0 && TryToMultiply(left, right, {}, addend, &sum))
+    return sum;
+  sum.copy_(addend);
+  AddProduct(left, right, &sum);
+  return sum;
 }
 
 at::Tensor Affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {

@@ -14,6 +14,11 @@ at::Tensor Multiply(const at::Tensor& left, const at::Tensor& right, at::ScalarT
 // dtypes than float32: on a GPU alone.
 void AddProduct(const at::Tensor& left, const at::Tensor& right, at::Tensor* sum);
 
+// addend + left right in a tensor of its own. addend: (M, N) float32, contiguous; left and right as
+// AddProduct() takes them.
+at::Tensor SumWithProduct(const at::Tensor& addend, const at::Tensor& left,
+                          const at::Tensor& right);
+
 // x weight' + bias in their dtype. x: (..., I), weight: (D, I), bias: (D) or undefined.
 // Differentiable by x, and on the CPU by all.
 at::Tensor Affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);

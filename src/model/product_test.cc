@@ -80,6 +80,9 @@ void ExpectProducts(at::Device device, at::ScalarType dtype,
         EXPECT_LT(Error(block, expected + 1), 1e-4);
         EXPECT_TRUE(sum.slice(0, 0, 3).eq(1).all().item<bool>());
         EXPECT_TRUE(sum.slice(1, 0, 8).eq(1).all().item<bool>());
+        const at::Tensor addend = at::full({rows, columns}, 2, sum.options());
+        EXPECT_LT(Error(SumWithProduct(addend, left, right), expected + 2), 1e-4);
+        EXPECT_TRUE(addend.eq(2).all().item<bool>());
       }
     }
   }
@@ -107,7 +110,7 @@ TEST(CudaProduct, KernelsTakeAPrunedWidth) {
                               .right = {y.const_data_ptr(), 512, false, 0},
                               .bias = nullptr,
                               .exact = false,
-                              .adds = false,
+                              .addend = nullptr,
                               .stride = 512,
                               .next = 0},
                              result.mutable_data_ptr(), workspace.mutable_data_ptr(),

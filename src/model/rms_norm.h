@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "model/network.h"
+#include "model/residual_norm.h"
 
 namespace coppice {
 
@@ -16,5 +17,9 @@ bool HasOwnRmsNorm(const Network& net);
 // x / sqrt(mean(x^2) + epsilon) weight in bfloat16. x: (..., D) float32; weight: (D) float32.
 // Differentiable by x.
 at::Tensor RmsNormRounded(const at::Tensor& x, const at::Tensor& weight, double epsilon);
+
+// x, and that of it: what a branch's sum and its matrices read. Backward, the gradients by both are
+// added up on their way.
+Hidden WithRmsNorm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
 
 }  // namespace coppice

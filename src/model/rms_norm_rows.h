@@ -10,9 +10,10 @@ namespace coppice {
 // result: (..., D) bfloat16.
 at::Tensor NormedRows(const at::Tensor& x, const at::Tensor& weight, double epsilon);
 
-// The gradient by x of what NormedRows() gives: (..., D) float32. by_y: (..., D) bfloat16,
-// contiguous.
+// The gradient by x of what NormedRows() gives, and `beside`: (..., D) float32. by_y: (..., D)
+// bfloat16, contiguous. beside: (..., D) float32, contiguous, the gradient by x of all else, or
+// undefined.
 at::Tensor NormedRowsGradient(const at::Tensor& x, const at::Tensor& weight, double epsilon,
-                              const at::Tensor& by_y);
+                              const at::Tensor& by_y, const at::Tensor& beside = {});
 
 }  // namespace coppice

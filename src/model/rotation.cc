@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "model/cpu_loops.h"
 #include "model/cuda/kernels.h"
 #include "model/cuda_rows.h"
 
@@ -82,10 +83,48 @@ at::Tensor TurnedByParts(const at::Tensor& x, const at::Tensor& cosine, const at
   return turned;
 }
 
+// A token's head, whose pairs are halves.
+COPPICE_EACH_PROCESSOR
+void TurnHalves(const uint16_t* x, const float* cosine, const float* sine, int64_t pairs,
+                float sign, uint16_t* turned) {
+#pragma omp simd
+  for (int64_t j = 0; j < pairs; ++j) {
+    const float a = Widened(x[j]), b = Widened(x[pairs + j]), s = sign * sine[j];
+    turned[j] = Rounded(a * cosine[j] - b * s);
+    turned[pairs + j] = Rounded(b * cosine[j] + a * s);
+  }
+}
+
+bool HasLoop(const at::Tensor& x, bool neighbours) {
+  return x.is_cpu() && x.scalar_type() == at::kBFloat16 && !neighbours && x.dim() >= 4 &&
+         x.stride(-1) == 1;
+}
+
+at::Tensor TurnedByLoop(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine,
+                        bool back) {
+  const at::Tensor from = x.flatten(1, -3);                         // (B, H, T, K)
+  const at::Tensor c = cosine.contiguous(), s = sine.contiguous();  // (T, K)
+  at::Tensor turned = at::empty(x.sizes(), x.options());
+  const int64_t heads = from.size(1), tokens = from.size(2), width = from.size(3);
+  const cuda::HeadStrides strides = StridesOf(from);
+  const auto* cosines = c.const_data_ptr<float>();
+  const auto* sines = s.const_data_ptr<float>();
+  const uint16_t* all = Bits(from);
+  uint16_t* to = MutableBits(turned);
+  ForRows(turned, width, [&](int64_t row, int64_t first) {
+    const int64_t token = row % tokens, head = row / tokens % heads, text = row / tokens / heads;
+    TurnHalves(all + text * strides.text + head * strides.head + token * strides.token,
+               cosines + token * width, sines + token * width, width / 2, back ? -1.0F : 1.0F,
+               to + first);
+  });
+  return turned;
+}
+
 // back: whether pairs turn the other way.
 at::Tensor Turned(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine,
                   bool neighbours, bool back) {
   if (HasKernel(x)) return TurnedByKernel(x, cosine, sine, neighbours, back);
+  if (HasLoop(x, neighbours)) return TurnedByLoop(x, cosine, sine, back);
   return TurnedByParts(x, cosine, back ? -sine : sine, neighbours);
 }
 

@@ -1,5 +1,6 @@
-// Rotary positions: pairs of a head's numbers turned by an angle a token. bfloat16 on a GPU goes by
-// one kernel each way (model/cuda/rotation.cu).
+// Rotary positions: pairs of a head's numbers turned by an angle a token. bfloat16 goes by one
+// kernel each way on a GPU (model/cuda/rotation.cu), and where pairs are halves by a loop on the
+// CPU.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -82,7 +82,7 @@ std::vector<ReaderMoments> GatherReaderMoments(const Network& net, const Samples
         moments[i].sum = moments[i].sum.defined() ? moments[i].sum + sum : sum;
         moments[i].tokens += x.size(0);
       }
-      hidden = AddBranch(net, *sub, hidden, Project(*sub, UnitInputs(net, *sub, hidden, context)));
+      hidden = ProjectAndAdd(net, *sub, hidden, UnitInputs(net, *sub, hidden, context)).exact;
     }
     progress.Step();
   }

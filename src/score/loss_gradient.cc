@@ -6,6 +6,7 @@
 
 #include <limits>
 
+#include "model/distribution.h"
 #include "model/forward.h"
 #include "model/logits.h"
 
@@ -25,19 +26,16 @@ LossGradient LanguageModelGradient(const Network& net, const Batch& batch,
   const at::Tensor known = next.ne(kNoToken);
   const at::Tensor share =
       (known / known.sum(1, /*keepdim=*/true).clamp_min(1)).to(at::kFloat);  // (B, T)
-  const at::Tensor targets = next.clamp_min(0).view({-1, 1});                // (B * T, 1)
+  const at::Tensor targets = next.clamp_min(0).flatten();                    // (B * T)
   const at::Tensor likely = at::empty(targets.sizes(), hidden.options());    // their probabilities
   const at::Tensor by_hidden = GradientThroughLogits(
-      net, hidden.flatten(0, 1), [&](const at::Tensor& logits, int64_t begin) {
-        const at::Tensor target = targets.narrow(0, begin, logits.size(0));
-        at::Tensor p = at::softmax(logits, 1);
-        const at::Tensor found = p.gather(1, target);
-        likely.narrow(0, begin, logits.size(0)).copy_(found);
-        return p.scatter_(1, target, found - 1);
+      net, hidden.flatten(0, 1), [&](const at::Tensor& logits, int64_t begin, at::Tensor* by) {
+        const auto own = [&](const at::Tensor& x) { return x.narrow(0, begin, logits.size(0)); };
+        own(likely).copy_(NextTokenGradient(logits, own(targets), by));
       });
   const at::Tensor loss = -likely.clamp_min(std::numeric_limits<float>::min()).log();
   return {by_hidden.view_as(hidden) * share.unsqueeze(2),
-          (loss * share.view({-1, 1})).sum(at::kDouble)};
+          (loss * share.flatten()).sum(at::kDouble)};
 }
 
 }  // namespace

@@ -78,6 +78,7 @@ Pass Run(const Network& net, const std::vector<Fetched>& segment, const Hidden& 
     at::Tensor mask, y;
     if (sub.units > 0 && whole_texts && GivesMaskGradient(net, sub, context))
       mask = leaves.Make({context.texts.texts, sub.units});
+    if (sub.units > 0) pass.hidden = WithNorm(net, sub, pass.hidden);
     const at::Tensor x = UnitInputs(net, sub, pass.hidden, context, nullptr, mask);
     if (IsFused(net, sub)) {
       y = leaves.Make(hidden.exact.sizes());

@@ -8,13 +8,19 @@ namespace coppice {
 namespace {
 
 // What the backward pass needs of one token in a sub-layer, about: the residual stream a few times,
-// the projections' outputs and what is made of them. Where kernels of our own make it again, the
-// addends of the stream, and each output once.
+// the projections' outputs and what is made of them. Where kernels of our own make it again, each
+// output once and the stream: an encoder's addends of it, a decoder's sums; and turned queries and
+// keys.
 int64_t BytesPerToken(const Network& net, const SubLayer& sub) {
   const auto element = static_cast<int64_t>(c10::elementSize(net.compute.dtype));
   int64_t read = 0;
   for (const Linear& linear : sub.in) read += linear.weight.size(0);
-  if (IsFused(net, sub)) return 8 * net.spec.width + element * (read + sub.units * sub.width);
+  if (IsFused(net, sub)) {
+    const bool decoder = net.spec.form == BlockForm::kDecoder;
+    const int64_t turned =
+        decoder && sub.kind == UnitKind::kHead ? sub.units * (sub.queries + 1) * sub.key_width : 0;
+    return (decoder ? 4 : 8) * net.spec.width + element * (read + turned + sub.units * sub.width);
+  }
   return 12 * net.spec.width + 3 * element * (read + sub.units * sub.width);
 }
 
@@ -38,7 +44,7 @@ SegmentLimits UsualLimits(const Network& net) {
   constexpr int64_t kGiB = int64_t{1} << 30;
   const bool gpu = net.compute.device.is_cuda();
   if (net.streamed) return {gpu ? 8 * kGiB : 3 * kGiB / 2, gpu ? 4 * kGiB : 2 * kGiB};
-  return {gpu ? 8 * kGiB : 3 * kGiB / 2, gpu ? 16 * kGiB : net.compute.memory};
+  return {gpu ? 10 * kGiB : 3 * kGiB / 2, gpu ? 16 * kGiB : net.compute.memory};
 }
 
 std::vector<Segment> MakeSegments(const Network& net, int64_t tokens, const SegmentLimits& limits,

@@ -20,7 +20,7 @@ struct Stream {
 at::Tensor Advance(const Network& net, const SubLayer& sub, Stream* stream) {
   const at::Tensor hidden = stream->hidden.Get();
   const at::Tensor inputs = UnitInputs(net, sub, hidden, stream->context);
-  stream->hidden.Set(AddBranch(net, sub, hidden, Project(sub, inputs)));
+  stream->hidden.Set(ProjectAndAdd(net, sub, hidden, inputs).exact);
   return inputs;
 }
 

@@ -165,7 +165,7 @@ void Advance(const Network& student, size_t index, std::vector<Streams>* streams
     const at::Tensor hidden = s->student.Get();
     const at::Tensor inputs =
         s->inputs.defined() ? s->inputs : UnitInputs(student, *sub, hidden, s->context);
-    s->student.Set(AddBranch(student, *sub, hidden, Project(*sub, inputs)));
+    s->student.Set(ProjectAndAdd(student, *sub, hidden, inputs).exact);
     s->inputs.reset();
     s->target.reset();
   };

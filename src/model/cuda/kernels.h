@@ -3,8 +3,8 @@
 // Products of 576 or 768 columns take so little time there that what stands between them takes
 // longer: LibTorch's kernels for it move every number several times. These move it once. They are
 // what model/residual_norm.h, model/short_attention.h and model/text_gelu.h launch for encoders,
-// model/rms_norm.h, model/rotation.h and model/gated_silu.h for decoders, which check shapes and
-// allocate; those say what is computed. Nothing here knows of LibTorch.
+// model/rms_norm.h, model/rotation.h, model/gated_silu.h and model/distribution.h for decoders,
+// which check shapes and allocate; those say what is computed. Nothing here knows of LibTorch.
 //
 // Pointers are to the device's memory, to float where a type does not say otherwise; "bfloat16"
 // stands at those that are void. Rows are contiguous. A build without CUDA has no_kernels.cc
@@ -132,10 +132,29 @@ void Launch(const RmsNorm& norm, void* y, Stream stream);
 
 struct RmsNormGradient {
   RmsNorm forward;
-  const void* by_y;  // (M, D) bfloat16
+  const void* by_y;     // (M, D) bfloat16
+  const float* beside;  // (M, D) the gradient by x of all else, or null
 };
-// by_x: (M, D).
+// by_x: (M, D), the sum of both.
 void Launch(const RmsNormGradient& gradient, float* by_x, Stream stream);
+
+// log sum exp of rows, and their products with weights.
+struct LogSumExp {
+  int64_t rows, width;   // M, V, a multiple of 4
+  const float* logits;   // (M, V)
+  const float* weights;  // (M, V), or null
+};
+// sums: (M). along: (M) sums of weights times logits; null without weights.
+void Launch(const LogSumExp& logits, float* sums, float* along, Stream stream);
+
+// softmax(logits) less one at the next token.
+struct NextTokenGradient {
+  int64_t rows, width;  // M, V, a multiple of 4
+  const float* logits;  // (M, V)
+  const int64_t* next;  // (M), tokens
+};
+// by_logits: (M, V) bfloat16. likely: (M) the softmax at the next token.
+void Launch(const NextTokenGradient& gradient, void* by_logits, float* likely, Stream stream);
 
 // x = gate / (1 + exp(-gate)) up.
 struct GatedSilu {
@@ -153,6 +172,16 @@ struct GatedSiluGradient {
 };
 // by_gate, by_up: (M, C) bfloat16, with rows as far apart as those of gate and up.
 void Launch(const GatedSiluGradient& gradient, void* by_gate, void* by_up, Stream stream);
+
+// Sums of x y over parts of each text's tokens.
+struct ProductSums {
+  int64_t texts, tokens, columns;  // B, T, C, a multiple of 8
+  int64_t parts, part_tokens;      // P; parts of so many tokens, the last of which may have none
+  const void* x;                   // (B, T, C) bfloat16
+  const void* y;                   // (B, T, C) bfloat16
+};
+// of_parts: (B, P, C).
+void Launch(const ProductSums& sums, float* of_parts, Stream stream);
 
 // Where numbers (B, H, T, K) are, in numbers from the first, multiples of 8; K are side by side.
 struct HeadStrides {

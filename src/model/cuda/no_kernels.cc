@@ -31,8 +31,11 @@ void Launch(const Gelu&, void*, Stream) { Refuse(); }
 void Launch(const GeluGradient&, void*, float*, Stream) { Refuse(); }
 void Launch(const RmsNorm&, void*, Stream) { Refuse(); }
 void Launch(const RmsNormGradient&, float*, Stream) { Refuse(); }
+void Launch(const LogSumExp&, float*, float*, Stream) { Refuse(); }
+void Launch(const NextTokenGradient&, void*, float*, Stream) { Refuse(); }
 void Launch(const GatedSilu&, void*, Stream) { Refuse(); }
 void Launch(const GatedSiluGradient&, void*, void*, Stream) { Refuse(); }
+void Launch(const ProductSums&, float*, Stream) { Refuse(); }
 void Launch(const Rotation&, void*, Stream) { Refuse(); }
 
 }  // namespace coppice::cuda

@@ -165,7 +165,8 @@ const Algorithms& AlgorithmsFor(cublasLtHandle_t handle, const Product& p) {
 bool Multiply(const Product& p, void* result, void* workspace, Stream stream) {
   auto* handle = static_cast<cublasLtHandle_t>(ProductHandle());
   Description d(p);
-  const float one = 1, before = p.adds ? 1 : 0;
+  const float one = 1, of_addend = p.addend != nullptr ? 1 : 0;
+  const void* addend = p.addend != nullptr ? p.addend : result;
   for (const cublasLtMatmulAlgo_t& algorithm : AlgorithmsFor(handle, p)) {
     cublasLtMatmulHeuristicResult_t checked;
     const bool suits =
@@ -174,8 +175,8 @@ bool Multiply(const Product& p, void* result, void* workspace, Stream stream) {
         checked.workspaceSize <= kWorkspaceBytes;
     if (!suits) continue;
     CheckStatus(cublasLtMatmul(handle, &d.product, &one, p.right.numbers, &d.right, p.left.numbers,
-                               &d.left, &before, result, &d.result, result, &d.result, &algorithm,
-                               workspace, kWorkspaceBytes, stream));
+                               &d.left, &of_addend, addend, &d.result, result, &d.result,
+                               &algorithm, workspace, kWorkspaceBytes, stream));
     return true;
   }
   return false;

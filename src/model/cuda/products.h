@@ -26,14 +26,15 @@ struct Operand {
   int64_t next;         // numbers to the next matrix
 };
 
-// result = left right + bias, or result += left right, summed in float.
+// result = left right + bias + addend, summed in float; a bias or an addend, not both.
 struct Product {
   int64_t count;                 // of the batch
   int64_t rows, columns, inner;  // M, N, K
   Operand left, right;           // (M, K), (K, N)
   const void* bias;              // (N) bfloat16, or null
   bool exact;                    // the result is float, else bfloat16
-  bool adds;                     // to what the result holds
+  const void* addend;            // where rows are as far apart as the result's and of its type;
+                                 // may be the result; or null
   int64_t stride, next;          // of the result, as an operand's
 };
 

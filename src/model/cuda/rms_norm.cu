@@ -34,7 +34,8 @@ __global__ void __launch_bounds__(32 * kWarps) Normed(const RmsNorm norm, void* 
   });
 }
 
-// With r the inverse of the root mean square and u = by_y weight: r u - x r^3 mean(x u).
+// With r the inverse of the root mean square and u = by_y weight: r u - x r^3 mean(x u), and what
+// is beside it.
 __global__ void __launch_bounds__(32 * kWarps)
     NormGradient(const RmsNormGradient gradient, float* __restrict__ by_x) {
   const RmsNorm& norm = gradient.forward;
@@ -54,8 +55,9 @@ __global__ void __launch_bounds__(32 * kWarps)
   const float inverse = InverseRoot(norm.shape, squares);
   const float share = -inverse * inverse * inverse * (WarpSum(along) / static_cast<float>(width));
   ForColumns(width, [&](int column) {
-    *reinterpret_cast<float4*>(by_x + start + column) =
-        by_normed(column) * inverse + Read(x + column) * share;
+    float4 by = by_normed(column) * inverse + Read(x + column) * share;
+    if (gradient.beside != nullptr) by = by + Read(gradient.beside + start + column);
+    *reinterpret_cast<float4*>(by_x + start + column) = by;
   });
 }
 

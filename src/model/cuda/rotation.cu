@@ -15,6 +15,24 @@ struct Angles {
   float cosine[8], sine[8];
 };
 
+// Of 8 pairs side by side, or of each second of 16 numbers.
+template <bool kNeighbours>
+__device__ void ReadEight(const float* from, float* eight) {
+#pragma unroll
+  for (int k = 0; k < (kNeighbours ? 4 : 2); ++k) {
+    const float4 four = Read(from + 4 * k);
+    if (kNeighbours) {
+      eight[2 * k] = four.x;
+      eight[2 * k + 1] = four.z;
+    } else {
+      eight[4 * k] = four.x;
+      eight[4 * k + 1] = four.y;
+      eight[4 * k + 2] = four.z;
+      eight[4 * k + 3] = four.w;
+    }
+  }
+}
+
 __device__ unsigned First(unsigned a, unsigned b, float2 cosine, float2 sine) {
   const float2 x = Unpacked(a), y = Unpacked(b);
   return Packed(x.x * cosine.x - y.x * sine.x, x.y * cosine.y - y.y * sine.y);
@@ -61,33 +79,35 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t part = index % parts, row = index / parts;
   const int64_t token = row % rotation.tokens, text = row / rotation.tokens;
   if (text >= rotation.texts) return;
-  // Where the thread's two bunches of 8 numbers begin, and from one pair's angle to the next.
+  // Where the thread's two bunches of 8 numbers begin.
   const int64_t first = kNeighbours ? 16 * part : 8 * part;
   const int64_t second = kNeighbours ? first + 8 : rotation.width / 2 + first;
   const int64_t angle = token * rotation.width + first;
   Angles angles;
+  ReadEight<kNeighbours>(rotation.cosine + angle, angles.cosine);
+  ReadEight<kNeighbours>(rotation.sine + angle, angles.sine);
 #pragma unroll
-  for (int pair = 0; pair < 8; ++pair) {
-    const int64_t column = angle + (kNeighbours ? 2 * pair : pair);
-    angles.cosine[pair] = __ldg(rotation.cosine + column);
-    const float sine = __ldg(rotation.sine + column);
-    angles.sine[pair] = rotation.back ? -sine : sine;
-  }
+  for (float& sine : angles.sine) sine = rotation.back ? -sine : sine;
   const auto* from = static_cast<const __nv_bfloat16*>(rotation.x) + text * rotation.from.text +
                      token * rotation.from.token;
   auto* to =
       static_cast<__nv_bfloat16*>(turned) + text * rotation.to.text + token * rotation.to.token;
+  const int64_t begin = int64_t{blockIdx.y} * kHeads;
+  uint4 a[kHeads], b[kHeads];  // all are asked for before the first is waited for
 #pragma unroll
   for (int k = 0; k < kHeads; ++k) {
-    const int64_t head = int64_t{blockIdx.y} * kHeads + k;
-    if (head >= rotation.heads) return;
-    const __nv_bfloat16* source = from + head * rotation.from.head;
-    uint4 a = __ldg(reinterpret_cast<const uint4*>(source + first));
-    uint4 b = __ldg(reinterpret_cast<const uint4*>(source + second));
-    Turn<kNeighbours>(&a, &b, angles);
-    __nv_bfloat16* place = to + head * rotation.to.head;
-    *reinterpret_cast<uint4*>(place + first) = a;
-    *reinterpret_cast<uint4*>(place + second) = b;
+    if (begin + k >= rotation.heads) break;
+    const __nv_bfloat16* source = from + (begin + k) * rotation.from.head;
+    a[k] = __ldg(reinterpret_cast<const uint4*>(source + first));
+    b[k] = __ldg(reinterpret_cast<const uint4*>(source + second));
+  }
+#pragma unroll
+  for (int k = 0; k < kHeads; ++k) {
+    if (begin + k >= rotation.heads) break;
+    Turn<kNeighbours>(&a[k], &b[k], angles);
+    __nv_bfloat16* place = to + (begin + k) * rotation.to.head;
+    *reinterpret_cast<uint4*>(place + first) = a[k];
+    *reinterpret_cast<uint4*>(place + second) = b[k];
   }
 }
 
