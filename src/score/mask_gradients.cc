@@ -11,24 +11,14 @@
 #include "calibrate/residual_stream.h"
 #include "model/at_once.h"
 #include "model/forward.h"
+#include "model/unit_sums.h"
 #include "score/loss_gradient.h"
 
 namespace coppice {
 namespace {
 
-// (B, rows a sample, units): sums over stretches of `row_tokens` tokens and over a unit's columns,
-// in float32. Both factors are rounded to the compute dtype already, and so are their products.
-at::Tensor SumOverTokens(const SubLayer& sub, const at::Tensor& inputs, const at::Tensor& gradient,
-                         int64_t row_tokens) {
-  at::Tensor product = inputs * gradient;  // (B, T, units * width)
-  const int64_t rows = (product.size(1) + row_tokens - 1) / row_tokens;
-  const int64_t missing = rows * row_tokens - product.size(1);
-  if (missing > 0) product = at::constant_pad_nd(product, {0, 0, 0, missing});
-  return product.view({product.size(0), rows, row_tokens, sub.units, sub.width})
-      .sum({2, 4}, /*keepdim=*/false, at::kFloat);
-}
-
-// (B, units): the same over whole texts whose rows are packed.
+// (B, units): SumsOfProducts() over whole texts whose rows are packed. Both factors are rounded to
+// the compute dtype already, and so are their products.
 at::Tensor SumOverTexts(const SubLayer& sub, const at::Tensor& inputs, const at::Tensor& gradient,
                         const TextRows& texts) {
   const at::Tensor product = inputs * gradient;  // (M, units * width)
@@ -219,8 +209,8 @@ struct Gatherer {
                   const AttentionContext& context) const {
     if (context.texts.packed)
       return SumOverTexts(sub, inputs, by_inputs, context.texts).unsqueeze(1);
-    return SumOverTokens(sub, inputs, by_inputs,
-                         whole_texts() ? inputs.size(1) : options.row_tokens);
+    return SumsOfProducts(inputs, by_inputs, sub.units,
+                          whole_texts() ? inputs.size(1) : options.row_tokens);
   }
 
   // sums: (B, rows a sample, units).
