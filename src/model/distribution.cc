@@ -89,16 +89,14 @@ at::Tensor OfRows(const at::Tensor& logits, const OfRow& of_row) {
   return results;
 }
 
-// By the kernel, whose other result is `along`; p: may be undefined.
-at::Tensor LogSumsByKernel(const at::Tensor& logits, const at::Tensor& p, at::Tensor* along) {
+// LogSumExp(), or CrossEntropy() of p.
+at::Tensor ByKernel(const at::Tensor& logits, const at::Tensor& p) {
   const c10::DeviceGuard here(logits.device());
-  at::Tensor sums = at::empty({logits.size(0)}, logits.options());
-  if (p.defined()) *along = at::empty({logits.size(0)}, logits.options());
+  at::Tensor results = at::empty({logits.size(0)}, logits.options());
   cuda::Launch(cuda::LogSumExp{logits.size(0), logits.size(1), logits.const_data_ptr<float>(),
                                p.defined() ? p.const_data_ptr<float>() : nullptr},
-               sums.mutable_data_ptr<float>(),
-               p.defined() ? along->mutable_data_ptr<float>() : nullptr, cuda::CurrentStream());
-  return sums;
+               results.mutable_data_ptr<float>(), cuda::CurrentStream());
+  return results;
 }
 
 }  // namespace
@@ -109,7 +107,7 @@ at::Tensor LogSumExp(const at::Tensor& logits) {
       return largest + std::log(sum);
     });
   }
-  if (HasKernel(logits)) return LogSumsByKernel(logits, {}, nullptr);
+  if (HasKernel(logits)) return ByKernel(logits, {});
   return at::logsumexp(logits.to(at::kFloat), 1);
 }
 
@@ -134,11 +132,7 @@ at::Tensor CrossEntropy(const at::Tensor& p, const at::Tensor& logits) {
       return std::log(sum) - Along(weights + row * width, of_row, width, largest);
     });
   }
-  if (HasKernel(logits) && IsAligned(p)) {
-    at::Tensor along;
-    const at::Tensor sums = LogSumsByKernel(logits, p, &along);
-    return sums - along;
-  }
+  if (HasKernel(logits) && IsAligned(p)) return ByKernel(logits, p);
   return -at::linalg_vecdot(p, at::log_softmax(logits.to(at::kFloat), 1));
 }
 

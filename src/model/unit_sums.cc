@@ -1,11 +1,14 @@
 #include "model/unit_sums.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "model/cpu_loops.h"
+#include "model/cuda/kernels.h"
+#include "model/cuda_rows.h"
 
 namespace coppice {
 namespace {
@@ -49,6 +52,31 @@ void SumInFloat(const at::Tensor& x, const at::Tensor& by_x, int64_t row_tokens,
   });
 }
 
+bool HasKernel(const at::Tensor& x) {
+  return x.size(2) % 8 == 0 && HasKernels({x.device(), x.scalar_type()});
+}
+
+// A kernel's thread takes few tokens, so that there are threads enough; its sums are added up.
+at::Tensor SumByKernel(const at::Tensor& x, const at::Tensor& by_x, int64_t units, int64_t rows,
+                       int64_t row_tokens) {
+  constexpr int64_t kPartTokens = 32;
+  const c10::DeviceGuard here(x.device());
+  const int64_t parts = (row_tokens + kPartTokens - 1) / kPartTokens;
+  at::Tensor sums =
+      at::empty({x.size(0), rows, parts, units, x.size(2) / units}, x.options().dtype(at::kFloat));
+  cuda::Launch(cuda::ProductSums{.texts = x.size(0),
+                                 .tokens = x.size(1),
+                                 .columns = x.size(2),
+                                 .rows = rows,
+                                 .row_tokens = row_tokens,
+                                 .parts = parts,
+                                 .part_tokens = kPartTokens,
+                                 .x = x.const_data_ptr(),
+                                 .y = by_x.const_data_ptr()},
+               sums.mutable_data_ptr<float>(), cuda::CurrentStream());
+  return sums.sum({2, 4});
+}
+
 }  // namespace
 
 at::Tensor SumsOfProducts(const at::Tensor& x, const at::Tensor& by_x, int64_t units,
@@ -59,6 +87,7 @@ at::Tensor SumsOfProducts(const at::Tensor& x, const at::Tensor& by_x, int64_t u
     SumInFloat(x.contiguous(), by_x.contiguous(), row_tokens, sums);
     return sums;
   }
+  if (HasKernel(x)) return SumByKernel(AlignedRows(x), AlignedRows(by_x), units, rows, row_tokens);
   at::Tensor product = x * by_x;
   const int64_t missing = rows * row_tokens - x.size(1);
   if (missing > 0) product = at::constant_pad_nd(product, {0, 0, 0, missing});

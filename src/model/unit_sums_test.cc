@@ -2,6 +2,7 @@
 #include "model/unit_sums.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -25,6 +26,25 @@ at::Tensor Expected(const Case& one, const at::Tensor& x, const at::Tensor& by_x
     rows.push_back(product.reshape({one.texts, product.size(1), one.units, one.width}).sum({1, 3}));
   }
   return at::stack(rows, 1);
+}
+
+TEST(CudaUnitSums, AreThoseOfFloat64) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  for (const Case& one : {Case{1, 1, 8, 1, 1},
+                          {3, 7, 5, 16, 7},
+                          {1, 70, 32, 1, 64},
+                          {4, 130, 2, 64, 64},
+                          {2, 100, 8, 1, 45},
+                          {2, 512, 1536, 1, 512},
+                          {2, 9, 3, 17, 9}}) {  // the kernel takes no 51 columns
+    SCOPED_TRACE(fmt::format("{} units of {}", one.units, one.width));
+    Random random(2);
+    const std::vector<int64_t> shape = {one.texts, one.tokens, one.units * one.width};
+    const at::Tensor x = RandomBfloat16(shape, &random), by_x = RandomBfloat16(shape, &random);
+    const at::Tensor found = SumsOfProducts(x, by_x, one.units, one.row_tokens);
+    const at::Tensor expected = Expected(one, x.to(at::kDouble), by_x.to(at::kDouble));
+    EXPECT_LT(ErrorOf(found, expected), shape[2] % 8 == 0 ? 1e-6 : 4e-3);
+  }
 }
 
 class UnitSums : public testing::TestWithParam<int> {

@@ -138,14 +138,15 @@ struct RmsNormGradient {
 // by_x: (M, D), the sum of both.
 void Launch(const RmsNormGradient& gradient, float* by_x, Stream stream);
 
-// log sum exp of rows, and their products with weights.
+// log sum exp of rows, or less the sum of their products with shares, which sum up to one: the
+// cross entropy.
 struct LogSumExp {
-  int64_t rows, width;   // M, V, a multiple of 4
-  const float* logits;   // (M, V)
-  const float* weights;  // (M, V), or null
+  int64_t rows, width;  // M, V, a multiple of 4
+  const float* logits;  // (M, V)
+  const float* shares;  // (M, V), or null
 };
-// sums: (M). along: (M) sums of weights times logits; null without weights.
-void Launch(const LogSumExp& logits, float* sums, float* along, Stream stream);
+// results: (M).
+void Launch(const LogSumExp& logits, float* results, Stream stream);
 
 // softmax(logits) less one at the next token.
 struct NextTokenGradient {
@@ -173,14 +174,15 @@ struct GatedSiluGradient {
 // by_gate, by_up: (M, C) bfloat16, with rows as far apart as those of gate and up.
 void Launch(const GatedSiluGradient& gradient, void* by_gate, void* by_up, Stream stream);
 
-// Sums of x y over parts of each text's tokens.
+// Sums of x y over parts of rows of each text's tokens.
 struct ProductSums {
   int64_t texts, tokens, columns;  // B, T, C, a multiple of 8
-  int64_t parts, part_tokens;      // P; parts of so many tokens, the last of which may have none
+  int64_t rows, row_tokens;        // R of so many tokens, the last of what is left
+  int64_t parts, part_tokens;      // P of a row, of so many tokens, the last of what is left
   const void* x;                   // (B, T, C) bfloat16
   const void* y;                   // (B, T, C) bfloat16
 };
-// of_parts: (B, P, C).
+// of_parts: (B, R, P, C).
 void Launch(const ProductSums& sums, float* of_parts, Stream stream);
 
 // Where numbers (B, H, T, K) are, in numbers from the first, multiples of 8; K are side by side.

@@ -31,7 +31,7 @@ void Launch(const Gelu&, void*, Stream) { Refuse(); }
 void Launch(const GeluGradient&, void*, float*, Stream) { Refuse(); }
 void Launch(const RmsNorm&, void*, Stream) { Refuse(); }
 void Launch(const RmsNormGradient&, float*, Stream) { Refuse(); }
-void Launch(const LogSumExp&, float*, float*, Stream) { Refuse(); }
+void Launch(const LogSumExp&, float*, Stream) { Refuse(); }
 void Launch(const NextTokenGradient&, void*, float*, Stream) { Refuse(); }
 void Launch(const GatedSilu&, void*, Stream) { Refuse(); }
 void Launch(const GatedSiluGradient&, void*, void*, Stream) { Refuse(); }

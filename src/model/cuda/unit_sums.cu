@@ -18,10 +18,11 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t bunches = sums.columns / 8;
   const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const int64_t bunch = index % bunches, part = index / bunches % sums.parts;
-  const int64_t text = index / bunches / sums.parts;
+  const int64_t row = index / bunches / sums.parts % sums.rows;
+  const int64_t text = index / bunches / sums.parts / sums.rows;
   if (text >= sums.texts) return;
-  const int64_t begin = part * sums.part_tokens;
-  const int64_t end = min(begin + sums.part_tokens, sums.tokens);
+  const int64_t begin = row * sums.row_tokens + part * sums.part_tokens;
+  const int64_t end = min(min(begin + sums.part_tokens, (row + 1) * sums.row_tokens), sums.tokens);
   const auto* x = static_cast<const uint4*>(sums.x) + text * sums.tokens * bunches + bunch;
   const auto* y = static_cast<const uint4*>(sums.y) + text * sums.tokens * bunches + bunch;
   float4 low = {0, 0, 0, 0}, high = {0, 0, 0, 0};
@@ -35,7 +36,7 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void Launch(const ProductSums& sums, float* of_parts, Stream stream) {
-  const int64_t threads = sums.texts * sums.parts * (sums.columns / 8);
+  const int64_t threads = sums.texts * sums.rows * sums.parts * (sums.columns / 8);
   if (threads == 0) return;
   SumsOf<<<Blocks(threads, kThreads), kThreads, 0, stream>>>(sums,
                                                              reinterpret_cast<float4*>(of_parts));
