@@ -10,7 +10,7 @@ if(NOT TORCH_CUDA_LIBRARIES)
 endif()
 set(CMAKE_CUDA_FLAGS "")  # torch's are for extensions of its own
 add_library(coppice_kernels STATIC "${kernels}/attention.cu" "${kernels}/distribution.cu" "${kernels}/gelu.cu" "${kernels}/norm.cu"
-  "${kernels}/rms_norm.cu" "${kernels}/rotation.cu" "${kernels}/silu.cu"
+  "${kernels}/rms_norm.cu" "${kernels}/rotation.cu" "${kernels}/row_sums.cu" "${kernels}/silu.cu"
   "${kernels}/unit_sums.cu")
 target_link_libraries(coppice_kernels PRIVATE coppice_core)
 set_target_properties(coppice_kernels PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON

@@ -2,8 +2,12 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
+
+#include "model/cuda/kernels.h"
+#include "model/cuda_rows.h"
 
 namespace coppice {
 namespace {
@@ -26,12 +30,38 @@ void AddRows(const at::Tensor& x, double* sums) {
   });
 }
 
+bool HasKernel(const at::Tensor& x) {
+  return x.is_cuda() && x.size(1) % 4 == 0 && x.numel() > 0 && cuda::Available(x.device().index());
+}
+
+at::Tensor SumByKernel(const at::Tensor& x, at::Tensor* energy) {
+  constexpr int64_t kFewRows = 64, kMostParts = 65535;
+  const c10::DeviceGuard here(x.device());
+  const int64_t part_rows = std::max(kFewRows, (x.size(0) + kMostParts - 1) / kMostParts);
+  const int64_t parts = (x.size(0) + part_rows - 1) / part_rows;
+  const at::TensorOptions exact = x.options().dtype(at::kDouble);
+  at::Tensor sums = at::empty({parts, x.size(1)}, exact);
+  at::Tensor squares = energy == nullptr ? at::Tensor() : at::empty({parts, x.size(1)}, exact);
+  cuda::Launch(cuda::RowSums{.rows = x.size(0),
+                             .columns = x.size(1),
+                             .part_rows = part_rows,
+                             .rounded = x.scalar_type() == at::kBFloat16,
+                             .x = x.const_data_ptr()},
+               sums.mutable_data_ptr<double>(),
+               energy == nullptr ? nullptr : squares.mutable_data_ptr<double>(),
+               cuda::CurrentStream());
+  if (energy != nullptr) *energy = squares.sum();
+  return sums.sum(0);
+}
+
 }  // namespace
 
-at::Tensor SumOfRows(const at::Tensor& x) {
+at::Tensor SumOfRows(const at::Tensor& x, at::Tensor* energy) {
   const bool coarse = x.scalar_type() == at::kBFloat16;
-  if (!x.is_cpu() || !(coarse || x.scalar_type() == at::kFloat))
-    return x.sum(0, /*keepdim=*/false, at::kDouble);
+  const bool known = coarse || x.scalar_type() == at::kFloat;
+  if (known && HasKernel(x)) return SumByKernel(AlignedRows(x), energy);
+  if (energy != nullptr) *energy = x.square().sum(at::kDouble);
+  if (!x.is_cpu() || !known) return x.sum(0, /*keepdim=*/false, at::kDouble);
   at::Tensor sums = at::zeros({x.size(1)}, x.options().dtype(at::kDouble));
   const at::Tensor rows = x.contiguous();
   double* into = sums.mutable_data_ptr<double>();

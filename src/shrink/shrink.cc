@@ -7,14 +7,15 @@
 
 #include "core/error.h"
 #include "load/mapped_tensor.h"
+#include "shrink/select.h"
 
 namespace coppice {
 namespace {
 
 // Of every `width` positions along a slice's axis that belong to kept units, `stays` stay: the
 // first ones.
-at::Tensor KeptPositions(const std::vector<int64_t>& kept, const Slice& slice, int64_t width,
-                         int64_t stays) {
+std::vector<int64_t> KeptPositions(const std::vector<int64_t>& kept, const Slice& slice,
+                                   int64_t width, int64_t stays) {
   std::vector<int64_t> positions;
   positions.reserve(kept.size() * static_cast<size_t>(slice.width));
   for (const int64_t unit : kept) {
@@ -22,7 +23,7 @@ at::Tensor KeptPositions(const std::vector<int64_t>& kept, const Slice& slice, i
       if (k % width < stays) positions.push_back(unit * slice.width + k);
     }
   }
-  return at::tensor(positions, at::kLong);
+  return positions;
 }
 
 // Of the tensors that the plan cuts, once they are cut.
@@ -102,8 +103,7 @@ Model Shrink(const Model& model, const Plan& plan, int64_t memory) {
       const Cut cut = CutOf(slice, sub, shape, pairs);
       if (whole && cut.stays == cut.width) continue;  // stays shared
       const at::Tensor dense = tensor;
-      tensor = dense.index_select(
-          slice.axis, KeptPositions(kept, slice, cut.width, cut.stays).to(dense.device()));
+      tensor = Select(dense, slice.axis, KeptPositions(kept, slice, cut.width, cut.stays));
       slice.width = slice.width / cut.width * cut.stays;
       if (!in_files) continue;
       tensor = InFile(tensor);

@@ -68,8 +68,9 @@ void MomentSum::AddResidual(const at::Tensor& inputs, const at::Tensor& residual
     energy_ = at::zeros({}, exact);
   }
   tokens_ += inputs.size(0);
-  residual_sum_.add_(SumOfRows(residual));
-  energy_.add_(residual.square().sum(at::kDouble));
+  at::Tensor energy;
+  residual_sum_.add_(SumOfRows(residual, &energy));
+  energy_.add_(energy);
   input_sum_.add_(SumOfRows(inputs));
   // Rounded to the inputs' dtype, which is noise far below what a fit leaves of it (moments.h).
   cross_.Add(inputs, residual.to(inputs.scalar_type()));

@@ -185,6 +185,17 @@ struct ProductSums {
 // of_parts: (B, R, P, C).
 void Launch(const ProductSums& sums, float* of_parts, Stream stream);
 
+// Sums of a matrix' rows, of some rows each.
+struct RowSums {
+  int64_t rows, columns;  // M, C, a multiple of 4
+  int64_t part_rows;      // of a part; 65535 parts at most
+  bool rounded;           // x is bfloat16, else float
+  const void* x;          // (M, C)
+};
+// sums, squares: (P, C) of numbers and of their squares, of M / part_rows parts, rounded up;
+// squares may be null.
+void Launch(const RowSums& rows, double* sums, double* squares, Stream stream);
+
 // Where numbers (B, H, T, K) are, in numbers from the first, multiples of 8; K are side by side.
 struct HeadStrides {
   int64_t text, head, token;
@@ -192,7 +203,7 @@ struct HeadStrides {
 
 // Pairs of numbers turned by angles of their token.
 struct Rotation {
-  int64_t texts, heads, tokens, width;  // B, H, T, K, a multiple of 16
+  int64_t texts, heads, tokens, width;  // B, H, T, K, a multiple of 16; 2^36 numbers a head at most
   HeadStrides from, to;
   const void* x;        // (B, H, T, K) bfloat16
   const float* cosine;  // (T, K), of a pair's two numbers alike

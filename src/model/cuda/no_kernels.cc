@@ -36,6 +36,7 @@ void Launch(const NextTokenGradient&, void*, float*, Stream) { Refuse(); }
 void Launch(const GatedSilu&, void*, Stream) { Refuse(); }
 void Launch(const GatedSiluGradient&, void*, void*, Stream) { Refuse(); }
 void Launch(const ProductSums&, float*, Stream) { Refuse(); }
+void Launch(const RowSums&, double*, double*, Stream) { Refuse(); }
 void Launch(const Rotation&, void*, Stream) { Refuse(); }
 
 }  // namespace coppice::cuda

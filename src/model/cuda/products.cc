@@ -21,14 +21,20 @@ struct Size {
 };
 
 constexpr int64_t kNarrow = 64, kTile = 128, kFewTiles = 132, kDeep = 4096;
+constexpr int64_t kFewColumns = 640, kWideTile = 192;
 
-// By what decides about a kernel: whether tiles of 128 x 128 numbers fill a GPU; if not, whether
-// sums are so long that they are worth dividing; and whether a side is narrower than a tile.
+int64_t Tiles(int64_t numbers, int64_t tile = kTile) { return (numbers + tile - 1) / tile; }
+
+// By what decides about a kernel: whether tiles of 128 x 128 numbers fill a GPU; if so, whether few
+// columns fill them badly, as 576 do; if not, whether sums are so long that they are worth
+// dividing; and whether a side is narrower than a tile.
 Size ClassOf(const Product& p) {
-  const auto tiles = [](int64_t numbers) { return (numbers + kTile - 1) / kTile; };
-  const int64_t all = p.count * tiles(p.rows) * tiles(p.columns);
+  const int64_t all = p.count * Tiles(p.rows) * Tiles(p.columns);
   if (p.rows <= kNarrow || p.columns <= kNarrow)
     return {p.rows <= kNarrow ? kNarrow : 8192, p.columns <= kNarrow ? kNarrow : 1024, 1024};
+  const bool wider_fill = p.columns <= kFewColumns &&
+                          kWideTile * Tiles(p.columns, kWideTile) < kTile * Tiles(p.columns);
+  if (all >= kFewTiles && wider_fill) return {16384, 576, 576};
   if (all >= kFewTiles) return {16384, 1024, 1024};
   return {768, 768, p.inner >= kDeep ? 16384 : 1024};
 }

@@ -74,14 +74,16 @@ __device__ void Turn(uint4* a, uint4* b, const Angles& angles) {
 template <bool kNeighbours>
 __global__ void __launch_bounds__(kThreads)
     Turned(const Rotation rotation, void* __restrict__ turned) {
-  const int64_t parts = rotation.width / 16;
-  const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  const int64_t part = index % parts, row = index / parts;
-  const int64_t token = row % rotation.tokens, text = row / rotation.tokens;
+  // 32 bits, of which divisions are quick.
+  const auto parts = static_cast<unsigned>(rotation.width / 16);
+  const auto tokens = static_cast<unsigned>(rotation.tokens);
+  const unsigned index = blockIdx.x * kThreads + threadIdx.x;
+  const unsigned part = index % parts, row = index / parts;
+  const unsigned token = row % tokens, text = row / tokens;
   if (text >= rotation.texts) return;
   // Where the thread's two bunches of 8 numbers begin.
-  const int64_t first = kNeighbours ? 16 * part : 8 * part;
-  const int64_t second = kNeighbours ? first + 8 : rotation.width / 2 + first;
+  const unsigned first = kNeighbours ? 16 * part : 8 * part;
+  const unsigned second = kNeighbours ? first + 8 : 8 * parts + first;
   const int64_t angle = token * rotation.width + first;
   Angles angles;
   ReadEight<kNeighbours>(rotation.cosine + angle, angles.cosine);

@@ -15,22 +15,24 @@ __device__ void AddProducts(const uint4& x, const uint4& y, float4* low, float4*
 
 __global__ void __launch_bounds__(kThreads)
     SumsOf(const ProductSums sums, float4* __restrict__ of_parts) {
-  const int64_t bunches = sums.columns / 8;
-  const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  const int64_t bunch = index % bunches, part = index / bunches % sums.parts;
-  const int64_t row = index / bunches / sums.parts % sums.rows;
-  const int64_t text = index / bunches / sums.parts / sums.rows;
+  // 32 bits, of which divisions are quick.
+  const auto bunches = static_cast<unsigned>(sums.columns / 8);
+  const auto parts = static_cast<unsigned>(sums.parts), rows = static_cast<unsigned>(sums.rows);
+  const unsigned index = blockIdx.x * kThreads + threadIdx.x;
+  const unsigned bunch = index % bunches, part = index / bunches % parts;
+  const unsigned row = index / bunches / parts % rows, text = index / bunches / parts / rows;
   if (text >= sums.texts) return;
   const int64_t begin = row * sums.row_tokens + part * sums.part_tokens;
   const int64_t end = min(min(begin + sums.part_tokens, (row + 1) * sums.row_tokens), sums.tokens);
-  const auto* x = static_cast<const uint4*>(sums.x) + text * sums.tokens * bunches + bunch;
-  const auto* y = static_cast<const uint4*>(sums.y) + text * sums.tokens * bunches + bunch;
+  const int64_t first = text * sums.tokens * bunches + bunch;
+  const auto* x = static_cast<const uint4*>(sums.x) + first;
+  const auto* y = static_cast<const uint4*>(sums.y) + first;
   float4 low = {0, 0, 0, 0}, high = {0, 0, 0, 0};
 #pragma unroll 4
   for (int64_t token = begin; token < end; ++token)
     AddProducts(__ldg(x + token * bunches), __ldg(y + token * bunches), &low, &high);
-  of_parts[2 * index] = low;
-  of_parts[2 * index + 1] = high;
+  of_parts[2 * int64_t{index}] = low;
+  of_parts[2 * int64_t{index} + 1] = high;
 }
 
 }  // namespace
