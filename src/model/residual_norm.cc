@@ -8,6 +8,7 @@
 #include "model/cuda_rows.h"
 #include "model/optional_tensor.h"
 #include "model/product.h"
+#include "model/sum_norm_rows.h"
 
 namespace coppice {
 namespace {
@@ -27,6 +28,12 @@ at::Tensor Bfloat16Like(const at::Tensor& x) {
   return at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
 }
 
+// The sum's second addend, (..., D): what the product leaves.
+at::Tensor Branch(const at::Tensor& inputs, const at::Tensor& matrix, const at::Tensor& bias) {
+  if (inputs.is_cpu()) return Affine(inputs, matrix, bias);
+  return Multiply(inputs.flatten(0, -2), matrix.t(), at::kFloat);
+}
+
 class ProjectedNorm : public torch::autograd::Function<ProjectedNorm> {
  public:
   static variable_list forward(AutogradContext* context, const at::Tensor& hidden,
@@ -34,13 +41,18 @@ class ProjectedNorm : public torch::autograd::Function<ProjectedNorm> {
                                const at::Tensor& matrix, const std::optional<at::Tensor>& bias,
                                const Norm& norm, double epsilon) {
     const c10::DeviceGuard here(hidden.device());
-    const at::Tensor flat = AlignedRows(hidden);                                        // (..., D)
-    const at::Tensor branch = Multiply(inputs.flatten(0, -2), matrix.t(), at::kFloat);  // (M, D)
-    const at::Tensor added = bias ? AlignedRows(bias->to(at::kBFloat16)) : at::Tensor();
+    const at::Tensor flat = AlignedRows(hidden);
+    const at::Tensor branch = Branch(inputs, matrix, bias.value_or(at::Tensor()));
     at::Tensor exact = at::empty(hidden.sizes(), hidden.options()), rounded = Bfloat16Like(hidden);
-    cuda::Launch(Sum(flat, branch, added, norm.weight, norm.bias, epsilon),
-                 exact.mutable_data_ptr<float>(), rounded.mutable_data_ptr(),
-                 cuda::CurrentStream());
+    at::Tensor added;
+    if (hidden.is_cpu()) {
+      NormSums({flat, branch, norm.weight, norm.bias, epsilon}, exact, rounded);
+    } else {
+      if (bias) added = AlignedRows(bias->to(at::kBFloat16));
+      cuda::Launch(Sum(flat, branch, added, norm.weight, norm.bias, epsilon),
+                   exact.mutable_data_ptr<float>(), rounded.mutable_data_ptr(),
+                   cuda::CurrentStream());
+    }
     context->save_for_backward({flat, branch, added, matrix, norm.weight, norm.bias});
     context->saved_data["epsilon"] = epsilon;
     context->saved_data["by_branch"] = by_branch.has_value();
@@ -50,19 +62,24 @@ class ProjectedNorm : public torch::autograd::Function<ProjectedNorm> {
 
   static variable_list backward(AutogradContext* context, const variable_list& by_results) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor &hidden = saved[0], &matrix = saved[3];
+    const at::Tensor &hidden = saved[0], &branch = saved[1], &matrix = saved[3];
+    const double epsilon = context->saved_data["epsilon"].toDouble();
     const c10::DeviceGuard here(hidden.device());
     const at::Tensor by_exact = by_results[0].defined() ? by_results[0].contiguous() : at::Tensor();
     const at::Tensor by_rounded =
         by_results[1].defined() ? by_results[1].contiguous() : at::Tensor();
     at::Tensor by_sum = at::empty(hidden.sizes(), hidden.options()), rounded = Bfloat16Like(hidden);
-    const cuda::SumAndNormGradient gradient = {
-        Sum(hidden, saved[1], saved[2], saved[4], saved[5],
-            context->saved_data["epsilon"].toDouble()),
-        by_exact.defined() ? by_exact.const_data_ptr<float>() : nullptr,
-        by_rounded.defined() ? by_rounded.const_data_ptr() : nullptr};
-    cuda::Launch(gradient, by_sum.mutable_data_ptr<float>(), rounded.mutable_data_ptr(),
-                 cuda::CurrentStream());
+    if (hidden.is_cpu()) {
+      NormSumsGradient({hidden, branch, saved[4], saved[5], epsilon}, by_exact, by_rounded, by_sum,
+                       rounded);
+    } else {
+      const cuda::SumAndNormGradient gradient = {
+          Sum(hidden, branch, saved[2], saved[4], saved[5], epsilon),
+          by_exact.defined() ? by_exact.const_data_ptr<float>() : nullptr,
+          by_rounded.defined() ? by_rounded.const_data_ptr() : nullptr};
+      cuda::Launch(gradient, by_sum.mutable_data_ptr<float>(), rounded.mutable_data_ptr(),
+                   cuda::CurrentStream());
+    }
     at::Tensor by_inputs;
     if (context->needs_input_grad(1)) {
       std::vector<int64_t> shape = hidden.sizes().vec();
@@ -79,8 +96,9 @@ class ProjectedNorm : public torch::autograd::Function<ProjectedNorm> {
 
 bool HasOwnNorm(const Network& net) {
   const int64_t width = net.spec.width;
-  return net.spec.form == BlockForm::kEncoder && width % 4 == 0 &&
-         width <= cuda::kMostNormColumns && HasKernels(net.compute);
+  const bool on_cpu = net.compute.device.is_cpu() && net.compute.dtype == at::kBFloat16;
+  return net.spec.form == BlockForm::kEncoder &&
+         (on_cpu || (width % 4 == 0 && width <= cuda::kMostNormColumns && HasKernels(net.compute)));
 }
 
 Hidden ProjectAndNorm(const Network& net, const SubLayer& sub, const at::Tensor& hidden,
@@ -95,6 +113,12 @@ at::Tensor SumAndNorm(const Network& net, const SubLayer& sub, const at::Tensor&
                       const at::Tensor& branch) {
   const c10::DeviceGuard here(hidden.device());
   at::Tensor exact = at::empty(hidden.sizes(), hidden.options());
+  if (hidden.is_cpu()) {
+    NormSums({hidden.contiguous(), branch.contiguous(), sub.norm.weight, sub.norm.bias,
+              net.spec.norm_eps},
+             exact, {});
+    return exact;
+  }
   cuda::Launch(Sum(hidden.contiguous(), branch.contiguous(), {}, sub.norm.weight, sub.norm.bias,
                    net.spec.norm_eps),
                exact.mutable_data_ptr<float>(), nullptr, cuda::CurrentStream());
@@ -106,8 +130,8 @@ bool HasOwnEmbedding(const Network& net) {
   const auto is_like = [&](const at::Tensor& table) {
     return !table.defined() || (table.scalar_type() == dtype && table.is_contiguous());
   };
-  return HasOwnNorm(net) && (dtype == at::kFloat || dtype == at::kBFloat16) && is_like(net.word) &&
-         is_like(net.position) && is_like(net.token_type);
+  return HasOwnNorm(net) && net.word.is_cuda() && (dtype == at::kFloat || dtype == at::kBFloat16) &&
+         is_like(net.word) && is_like(net.position) && is_like(net.token_type);
 }
 
 Hidden EmbedAndNorm(const Network& net, const at::Tensor& ids, const at::Tensor& places,

@@ -1,14 +1,16 @@
-// An encoder's residual sums and norms on a GPU, one kernel each way (model/cuda/norm.cu).
+// An encoder's residual sums and norms in bfloat16: one kernel each way on a GPU
+// (model/cuda/norm.cu), one loop on the CPU (model/sum_norm_rows.h).
 //
 //     y = Norm(hidden + X W' + b)
 //
 // leaves y twice: exactly, for the next sum, and rounded, for the next products. Backward, the
 // gradients by both come in, and the gradient by the sum goes out twice: exactly to `hidden`,
 // rounded to the product. Mean and deviation, and all sums, are float32; nothing is kept but the
-// addends, of which the backward pass makes the norm again. The bias is added here, since
-// LibTorch's product with a bias and float32 results takes twice what the product does.
+// addends, of which the backward pass makes the norm again. On a GPU the product is float32 and the
+// bias is added here, since LibTorch's product with a bias and float32 results takes twice what the
+// product does; on the CPU it is rounded, with its bias, as all products are there.
 //
-// Float32 norms of up to 1024 columns, whose products are bfloat16; others go by LibTorch.
+// Norms are float32; a GPU's have up to 1024 columns, a multiple of four. Others go by LibTorch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,7 +31,8 @@ struct Hidden {
   at::Tensor rounded;  // the same in the compute dtype, where it was made along; else undefined
 };
 
-// Whether the functions below are for this network: bfloat16 on a GPU that the kernels are for.
+// Whether the functions below are for this network: an encoder in bfloat16, on the CPU or on a GPU
+// that the kernels are for.
 bool HasOwnNorm(const Network& net);
 
 // y. hidden: (..., D) float32; inputs: (..., I) bfloat16, I > 0. by_branch: what is given for the
@@ -43,7 +46,7 @@ at::Tensor SumAndNorm(const Network& net, const SubLayer& sub, const at::Tensor&
                       const at::Tensor& branch);
 
 // Whether the embeddings are such that EmbedAndNorm() takes them: all float32 or all bfloat16, on a
-// network with HasOwnNorm().
+// GPU, in a network with HasOwnNorm().
 bool HasOwnEmbedding(const Network& net);
 
 // The norm of the embeddings' sum, without autograd: (M, D). ids, places, types: (M) int64; places:

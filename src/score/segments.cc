@@ -8,20 +8,20 @@ namespace coppice {
 namespace {
 
 // What the backward pass needs of one token in a sub-layer, about: the residual stream a few times,
-// the projections' outputs and what is made of them. Where kernels of our own make it again, each
-// output once and the stream: an encoder's addends of it, a decoder's sums; and turned queries and
-// keys.
+// where one step makes sum and norm its addends in an encoder, itself in a decoder; the
+// projections' outputs and what is made of them, where a GPU's kernels make it again each output
+// once, and turned queries and keys.
 int64_t BytesPerToken(const Network& net, const SubLayer& sub) {
   const auto element = static_cast<int64_t>(c10::elementSize(net.compute.dtype));
-  int64_t read = 0;
-  for (const Linear& linear : sub.in) read += linear.weight.size(0);
-  if (IsFused(net, sub)) {
-    const bool decoder = net.spec.form == BlockForm::kDecoder;
-    const int64_t turned =
-        decoder && sub.kind == UnitKind::kHead ? sub.units * (sub.queries + 1) * sub.key_width : 0;
-    return (decoder ? 4 : 8) * net.spec.width + element * (read + turned + sub.units * sub.width);
-  }
-  return 12 * net.spec.width + 3 * element * (read + sub.units * sub.width);
+  const bool decoder = net.spec.form == BlockForm::kDecoder, fused = IsFused(net, sub);
+  const bool kept_once = fused && net.compute.device.is_cuda();
+  int64_t numbers = sub.units * sub.width;
+  for (const Linear& linear : sub.in) numbers += linear.weight.size(0);
+  const int64_t turned = kept_once && decoder && sub.kind == UnitKind::kHead
+                             ? sub.units * (sub.queries + 1) * sub.key_width
+                             : 0;
+  const int64_t of_stream = !fused ? 12 : decoder ? 4 : 8;
+  return of_stream * net.spec.width + element * ((kept_once ? 1 : 3) * numbers + turned);
 }
 
 // Of matrices that are fetched for the segment.
