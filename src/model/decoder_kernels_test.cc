@@ -80,25 +80,28 @@ TEST(RmsNormRows, AreThoseOfFloat64) {
   ExpectGradientsOfBoth(at::kCPU);
 }
 
-TEST(CudaResidualSum, IsThatOfFloat64) {
-  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+// error: of a sum, in which a product on the CPU is rounded.
+void ExpectResidualSumOfFloat64(at::Device device, double error) {
+  const auto rounded = [&](at::IntArrayRef shape, Random* random) {
+    return RandomTensor(shape, random).to(device, at::kBFloat16);
+  };
   for (const int64_t columns : {8, 100, 1536}) {  // the kernels take no rows of 200 bytes
     for (const bool biased : {false, true}) {
       SCOPED_TRACE(fmt::format("{} columns, {}", columns, biased));
       Random random(6);
       SubLayer sub;
-      sub.out.weight = RandomBfloat16({576, columns}, &random);
-      if (biased) sub.out.bias = RandomBfloat16({576}, &random);
-      const at::Tensor stream = RandomFloat({3, 11, 576}, &random);
-      const at::Tensor inputs = RandomBfloat16({3, 11, columns}, &random);
-      const at::Tensor upstream = RandomFloat({3, 11, 576}, &random);
+      sub.out.weight = rounded({576, columns}, &random);
+      if (biased) sub.out.bias = rounded({576}, &random);
+      const at::Tensor stream = RandomTensor({3, 11, 576}, &random).to(device);
+      const at::Tensor inputs = rounded({3, 11, columns}, &random);
+      const at::Tensor upstream = RandomTensor({3, 11, 576}, &random).to(device);
       const at::Tensor hidden = Leaf(stream, at::kFloat), x = Leaf(inputs, at::kBFloat16);
       const at::Tensor branch = Leaf(at::ones_like(stream), at::kFloat);
       const at::Tensor found = ProjectAndSum(sub, hidden, x, branch);
       const auto exact = [](const at::Tensor& of) { return of.to(at::kDouble); };
       at::Tensor expected = exact(stream) + at::matmul(exact(inputs), exact(sub.out.weight).t());
       if (biased) expected = expected + exact(sub.out.bias);
-      EXPECT_LT(ErrorOf(found.detach(), expected), 1e-5);
+      EXPECT_LT(ErrorOf(found.detach(), expected), error);
       const std::vector<at::Tensor> gradients = grad({found}, {hidden, x, branch}, {upstream});
       EXPECT_TRUE(gradients[0].equal(upstream));
       EXPECT_LT(ErrorOf(gradients[1], at::matmul(exact(upstream), exact(sub.out.weight))),
@@ -107,6 +110,13 @@ TEST(CudaResidualSum, IsThatOfFloat64) {
     }
   }
 }
+
+TEST(CudaResidualSum, IsThatOfFloat64) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  ExpectResidualSumOfFloat64(kKernelDevice, 1e-5);
+}
+
+TEST(ResidualSumRows, AreThoseOfFloat64) { ExpectResidualSumOfFloat64(at::kCPU, kRounding); }
 
 // Rounded as LibTorch rounds, ties, large and denormal numbers included; NaN stays NaN.
 TEST(RmsNormRows, RoundAsLibTorchDoes) {

@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "model/cpu_loops.h"
 #include "model/cuda_rows.h"
 #include "model/optional_tensor.h"
 #include "model/product.h"
@@ -16,16 +17,39 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+COPPICE_EACH_PROCESSOR
+void Add(const float* x, const uint16_t* y, int64_t width, float* sum) {
+#pragma omp simd
+  for (int64_t c = 0; c < width; ++c) sum[c] = x[c] + Widened(y[c]);
+}
+
+// x: (..., D) float32; y: the same of bfloat16; both without gaps.
+at::Tensor Widening(const at::Tensor& x, const at::Tensor& y) {
+  at::Tensor sum = at::empty(x.sizes(), x.options());
+  const int64_t width = x.size(-1);
+  const auto* left = x.const_data_ptr<float>();
+  const uint16_t* right = Bits(y);
+  auto* to = sum.mutable_data_ptr<float>();
+  ForRows(sum, width,
+          [&](int64_t, int64_t first) { Add(left + first, right + first, width, to + first); });
+  return sum;
+}
+
 class ProjectedSum : public torch::autograd::Function<ProjectedSum> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden,
                             const at::Tensor& inputs, const std::optional<at::Tensor>& by_branch,
-                            const at::Tensor& matrix) {
+                            const at::Tensor& matrix, const std::optional<at::Tensor>& bias) {
     const c10::DeviceGuard here(hidden.device());
     context->save_for_backward({matrix});
     context->saved_data["by_branch"] = by_branch.has_value();
+    if (hidden.is_cpu()) {
+      const at::Tensor branch = Affine(inputs, matrix, bias.value_or(at::Tensor()));
+      return Widening(hidden.contiguous(), branch.contiguous());
+    }
     const at::Tensor stream = AlignedRows(hidden).flatten(0, -2);  // (M, D)
-    return SumWithProduct(stream, inputs.flatten(0, -2), matrix.t()).view(hidden.sizes());
+    const at::Tensor sum = SumWithProduct(stream, inputs.flatten(0, -2), matrix.t());
+    return (bias ? sum + bias->to(at::kFloat) : sum).view(hidden.sizes());
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& by_results) {
@@ -40,21 +64,21 @@ class ProjectedSum : public torch::autograd::Function<ProjectedSum> {
           Multiply(by_sum.to(at::kBFloat16).flatten(0, -2), matrix, at::kBFloat16).view(shape);
     }
     const bool by_branch = context->saved_data["by_branch"].toBool();
-    return {by_sum, by_inputs, by_branch ? by_sum : at::Tensor(), at::Tensor()};
+    return {by_sum, by_inputs, by_branch ? by_sum : at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
 bool HasOwnSum(const Network& net) {
-  return net.spec.form == BlockForm::kDecoder && HasKernels(net.compute);
+  const bool on_cpu = net.compute.device.is_cpu() && net.compute.dtype == at::kBFloat16;
+  return net.spec.form == BlockForm::kDecoder && (on_cpu || HasKernels(net.compute));
 }
 
 at::Tensor ProjectAndSum(const SubLayer& sub, const at::Tensor& hidden, const at::Tensor& inputs,
                          const at::Tensor& by_branch) {
-  const at::Tensor sum =
-      ProjectedSum::apply(hidden, inputs.to(at::kBFloat16), Optional(by_branch), sub.out.weight);
-  return sub.out.bias.defined() ? sum + sub.out.bias.to(at::kFloat) : sum;
+  return ProjectedSum::apply(hidden, inputs.to(at::kBFloat16), Optional(by_branch), sub.out.weight,
+                             Optional(sub.out.bias));
 }
 
 }  // namespace coppice
