@@ -11,6 +11,7 @@
 #include "model/relative_buckets.h"
 #include "model/rotation.h"
 #include "model/short_attention.h"
+#include "model/text_attention.h"
 
 namespace coppice {
 namespace {
@@ -27,7 +28,19 @@ at::Tensor PaddingAfter(const at::Tensor& lengths, int64_t tokens) {
       .unsqueeze(1);
 }
 
+// What is added to the scores by distance, (H, T, T); undefined without a relative bias.
 // Contiguous: LibTorch's fused kernels on a GPU take no other.
+at::Tensor RelativeBias(const SubLayer& sub, const AttentionContext& context,
+                        at::ScalarType dtype) {
+  if (!sub.relative_bias.defined()) return {};
+  const int64_t tokens = context.buckets.size(0);
+  return sub.relative_bias.to(dtype)
+      .index_select(0, context.buckets.flatten())
+      .view({tokens, tokens, sub.units})
+      .permute({2, 0, 1})
+      .contiguous();
+}
+
 at::Tensor AttentionBias(const SubLayer& sub, const AttentionContext& context,
                          at::ScalarType dtype) {
   at::Tensor padding = context.padding;
@@ -37,13 +50,7 @@ at::Tensor AttentionBias(const SubLayer& sub, const AttentionContext& context,
     padding = PaddingAfter(texts.lengths, texts.longest);
   if (padding.defined()) padding = padding.to(dtype);
   if (!sub.relative_bias.defined()) return padding;
-  const int64_t tokens = context.buckets.size(0);
-  const at::Tensor bias = sub.relative_bias.to(dtype)
-                              .index_select(0, context.buckets.flatten())
-                              .view({tokens, tokens, sub.units})
-                              .permute({2, 0, 1})
-                              .contiguous()
-                              .unsqueeze(0);  // (1, H, T, T)
+  const at::Tensor bias = RelativeBias(sub, context, dtype).unsqueeze(0);  // (1, H, T, T)
   return padding.defined() ? bias + padding : bias;
 }
 
@@ -204,6 +211,11 @@ at::Tensor Attend(const SubLayer& sub, const at::Tensor& hidden, const Attention
                   KeyValueCache* cache, const at::Tensor& mask) {
   if (AttendsWithMask(sub, context) && cache == nullptr) {
     return ShortAttention(sub, Apply(sub.in[0], hidden), context.texts, context.distance, mask);
+  }
+  if (HasTextAttention(sub) && !context.causal && cache == nullptr) {
+    const at::Tensor joined = Unpacked(context.texts, Apply(sub.in[0], hidden));
+    return Packed(context.texts, TextAttention(sub, joined, context.texts,
+                                               RelativeBias(sub, context, at::kFloat)));
   }
   const int64_t keys = sub.units * sub.key_width;
   std::vector<at::Tensor> parts =
