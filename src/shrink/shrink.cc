@@ -7,15 +7,14 @@
 
 #include "core/error.h"
 #include "load/mapped_tensor.h"
-#include "shrink/select.h"
 
 namespace coppice {
 namespace {
 
 // Of every `width` positions along a slice's axis that belong to kept units, `stays` stay: the
 // first ones.
-std::vector<int64_t> KeptPositions(const std::vector<int64_t>& kept, const Slice& slice,
-                                   int64_t width, int64_t stays) {
+at::Tensor KeptPositions(const std::vector<int64_t>& kept, const Slice& slice, int64_t width,
+                         int64_t stays) {
   std::vector<int64_t> positions;
   positions.reserve(kept.size() * static_cast<size_t>(slice.width));
   for (const int64_t unit : kept) {
@@ -23,7 +22,7 @@ std::vector<int64_t> KeptPositions(const std::vector<int64_t>& kept, const Slice
       if (k % width < stays) positions.push_back(unit * slice.width + k);
     }
   }
-  return positions;
+  return at::tensor(positions, at::kLong);
 }
 
 // Of the tensors that the plan cuts, once they are cut.
@@ -103,7 +102,8 @@ Model Shrink(const Model& model, const Plan& plan, int64_t memory) {
       const Cut cut = CutOf(slice, sub, shape, pairs);
       if (whole && cut.stays == cut.width) continue;  // stays shared
       const at::Tensor dense = tensor;
-      tensor = Select(dense, slice.axis, KeptPositions(kept, slice, cut.width, cut.stays));
+      tensor = dense.index_select(
+          slice.axis, KeptPositions(kept, slice, cut.width, cut.stays).to(dense.device()));
       slice.width = slice.width / cut.width * cut.stays;
       if (!in_files) continue;
       tensor = InFile(tensor);
