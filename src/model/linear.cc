@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "model/activation_table.h"
 #include "model/product.h"
 
 namespace coppice {
@@ -40,6 +41,7 @@ std::vector<at::Tensor> ApplyAll(const std::vector<Linear>& layers, const at::Te
 }
 
 at::Tensor Activate(const at::Tensor& x, Activation activation) {
+  if (HasTable(x, activation)) return Tabled(x, activation);
   switch (activation) {
     case Activation::kGelu:
       return at::gelu(x);
