@@ -26,7 +26,7 @@ void ExpectThatOfFloat64(const Way& way) {
     at::Tensor logits = 6 * RandomTensor({kRows, width}, &random).to(way.device) + 100;
     logits.select(0, 1).fill_(-3);  // even
     logits.select(0, 2)[0] = 1000;  // all else is nothing
-    logits.select(0, 3)[2] = 0;  // has no probability
+    logits.select(0, 3)[2] = 0;     // has no probability
     logits = logits.to(way.dtype);
     const at::Tensor exact = logits.to(at::kDouble);
     const at::Tensor next =
