@@ -19,11 +19,11 @@ struct Shape {
 
 // Of every class of shapes (model/cuda/products.cc), and shapes that its kernels do not take: odd
 // widths, nothing to sum, nothing to write.
-const std::vector<Shape> kShapes = {{0, 5000, 1536, 768}, {0, 3000, 768, 208},  {0, 300, 768, 1024},
-                                    {0, 768, 784, 20000}, {0, 4000, 40, 768},   {0, 16, 512, 768},
-                                    {0, 100, 30, 50},     {0, 257, 1371, 33},   {0, 8, 8, 8},
-                                    {0, 64, 64, 0},       {0, 64, 0, 64},       {7, 768, 784, 1024},
-                                    {3, 64, 16, 1024},    {2, 130, 2304, 1024}, {2, 5, 3, 4}};
+const std::vector<Shape> kShapes = {
+    {0, 5000, 1536, 768}, {0, 3000, 768, 208}, {0, 300, 768, 1024},  {0, 768, 784, 20000},
+    {0, 4000, 40, 768},   {0, 16, 512, 768},   {0, 100, 30, 50},     {0, 257, 1371, 33},
+    {0, 8, 8, 8},         {0, 64, 64, 0},      {0, 64, 0, 64},       {7, 768, 784, 1024},
+    {0, 5000, 576, 1536}, {3, 64, 16, 1024},   {2, 130, 2304, 1024}, {2, 5, 3, 4}};
 
 at::Tensor Random(at::IntArrayRef shape, at::Device device, at::ScalarType dtype) {
   return at::randn(shape, at::TensorOptions(device)).to(dtype);

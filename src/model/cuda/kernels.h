@@ -4,7 +4,8 @@
 // longer: LibTorch's kernels for it move every number several times. These move it once. They are
 // what model/residual_norm.h, model/short_attention.h and model/text_gelu.h launch for encoders,
 // model/rms_norm.h, model/rotation.h, model/gated_silu.h and model/distribution.h for decoders,
-// which check shapes and allocate; those say what is computed. Nothing here knows of LibTorch.
+// model/unit_sums.h and model/row_sums.h for both, which check shapes and allocate; those say what
+// is computed. Nothing here knows of LibTorch.
 //
 // Pointers are to the device's memory, to float where a type does not say otherwise; "bfloat16"
 // stands at those that are void. Rows are contiguous. A build without CUDA has no_kernels.cc
