@@ -91,7 +91,7 @@ bool HasTable(const at::Tensor& x, Activation activation) {
   const bool of_exponentials = activation == Activation::kGelu ||
                                activation == Activation::kGeluTanh ||
                                activation == Activation::kSilu;
-  return of_exponentials && x.is_cpu() && x.scalar_type() == at::kBFloat16;
+  return of_exponentials && HasLoops(x);
 }
 
 at::Tensor Tabled(const at::Tensor& x, Activation activation) {

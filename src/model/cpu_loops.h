@@ -19,6 +19,12 @@
 
 namespace coppice {
 
+// Whether the loops are for what computes in this dtype on this device: bfloat16 on the CPU.
+inline bool HasLoops(at::Device device, at::ScalarType dtype) {
+  return device.is_cpu() && dtype == at::kBFloat16;
+}
+inline bool HasLoops(const at::Tensor& x) { return HasLoops(x.device(), x.scalar_type()); }
+
 // A bfloat16 is the upper half of a float.
 inline float Widened(uint16_t x) { return std::bit_cast<float>(uint32_t{x} << 16); }
 

@@ -15,10 +15,6 @@ namespace {
 
 constexpr auto kFactor = static_cast<float>(kLog2E);
 
-bool HasLoop(const at::Tensor& logits) {
-  return logits.is_cpu() && logits.scalar_type() == at::kBFloat16;
-}
-
 bool HasKernel(const at::Tensor& logits) {
   return logits.is_cuda() && logits.scalar_type() == at::kFloat && logits.size(1) % 4 == 0 &&
          IsAligned(logits) && cuda::Available(logits.device().index());
@@ -102,7 +98,7 @@ at::Tensor ByKernel(const at::Tensor& logits, const at::Tensor& p) {
 }  // namespace
 
 at::Tensor LogSumExp(const at::Tensor& logits) {
-  if (HasLoop(logits)) {
+  if (HasLoops(logits)) {
     return OfRows(logits, [](int64_t, const uint16_t*, float largest, float sum) {
       return largest + std::log(sum);
     });
@@ -112,7 +108,7 @@ at::Tensor LogSumExp(const at::Tensor& logits) {
 }
 
 at::Tensor Probabilities(const at::Tensor& logits, at::Tensor* p) {
-  if (!HasLoop(logits)) {
+  if (!HasLoops(logits)) {
     const at::Tensor log_p = at::log_softmax(logits.to(at::kFloat), 1);
     at::exp_out(*p, log_p);
     return at::linalg_vecdot(*p, log_p);
@@ -125,7 +121,7 @@ at::Tensor Probabilities(const at::Tensor& logits, at::Tensor* p) {
 }
 
 at::Tensor CrossEntropy(const at::Tensor& p, const at::Tensor& logits) {
-  if (HasLoop(logits)) {
+  if (HasLoops(logits)) {
     const int64_t width = logits.size(1);
     const auto* weights = p.const_data_ptr<float>();
     return OfRows(logits, [&](int64_t row, const uint16_t* of_row, float largest, float sum) {
@@ -139,7 +135,7 @@ at::Tensor CrossEntropy(const at::Tensor& p, const at::Tensor& logits) {
 at::Tensor NextTokenGradient(const at::Tensor& logits, const at::Tensor& next,
                              at::Tensor* by_logits) {
   const bool rounded = by_logits->scalar_type() == at::kBFloat16;
-  if (HasLoop(logits) && rounded) {
+  if (HasLoops(logits) && rounded) {
     const int64_t width = logits.size(1);
     const auto* tokens = next.const_data_ptr<int64_t>();
     uint16_t* to = MutableBits(*by_logits);

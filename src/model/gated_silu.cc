@@ -72,7 +72,7 @@ class Gated : public torch::autograd::Function<Gated> {
 }  // namespace
 
 bool HasGatedSilu(const Network& net, const SubLayer& sub) {
-  const bool on_cpu = net.compute.device.is_cpu() && net.compute.dtype == at::kBFloat16;
+  const bool on_cpu = HasLoops(net.compute.device, net.compute.dtype);
   return sub.kind == UnitKind::kChannel && sub.gated && net.spec.activation == Activation::kSilu &&
          sub.units > 0 && (on_cpu || (sub.units % 8 == 0 && HasKernels(net.compute)));
 }

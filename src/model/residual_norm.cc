@@ -4,6 +4,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "model/cpu_loops.h"
 #include "model/cuda/kernels.h"
 #include "model/cuda_rows.h"
 #include "model/optional_tensor.h"
@@ -96,7 +97,7 @@ class ProjectedNorm : public torch::autograd::Function<ProjectedNorm> {
 
 bool HasOwnNorm(const Network& net) {
   const int64_t width = net.spec.width;
-  const bool on_cpu = net.compute.device.is_cpu() && net.compute.dtype == at::kBFloat16;
+  const bool on_cpu = HasLoops(net.compute.device, net.compute.dtype);
   return net.spec.form == BlockForm::kEncoder &&
          (on_cpu || (width % 4 == 0 && width <= cuda::kMostNormColumns && HasKernels(net.compute)));
 }

@@ -71,7 +71,7 @@ class ProjectedSum : public torch::autograd::Function<ProjectedSum> {
 }  // namespace
 
 bool HasOwnSum(const Network& net) {
-  const bool on_cpu = net.compute.device.is_cpu() && net.compute.dtype == at::kBFloat16;
+  const bool on_cpu = HasLoops(net.compute.device, net.compute.dtype);
   return net.spec.form == BlockForm::kDecoder && (on_cpu || HasKernels(net.compute));
 }
 

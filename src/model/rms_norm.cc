@@ -4,6 +4,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "model/cpu_loops.h"
 #include "model/cuda/kernels.h"
 #include "model/cuda_rows.h"
 #include "model/rms_norm_rows.h"
@@ -54,7 +55,7 @@ class RoundedNorm : public torch::autograd::Function<RoundedNorm> {
 }  // namespace
 
 bool HasOwnRmsNorm(const Network& net) {
-  const bool on_cpu = net.compute.device.is_cpu() && net.compute.dtype == at::kBFloat16;
+  const bool on_cpu = HasLoops(net.compute.device, net.compute.dtype);
   return net.spec.form == BlockForm::kDecoder &&
          (on_cpu || (net.spec.width % 4 == 0 && HasKernels(net.compute)));
 }

@@ -96,8 +96,7 @@ void TurnHalves(const uint16_t* x, const float* cosine, const float* sine, int64
 }
 
 bool HasLoop(const at::Tensor& x, bool neighbours) {
-  return x.is_cpu() && x.scalar_type() == at::kBFloat16 && !neighbours && x.dim() >= 4 &&
-         x.stride(-1) == 1;
+  return HasLoops(x) && !neighbours && x.dim() >= 4 && x.stride(-1) == 1;
 }
 
 at::Tensor TurnedByLoop(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine,

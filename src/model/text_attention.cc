@@ -147,9 +147,7 @@ class Attention : public torch::autograd::Function<Attention> {
 }  // namespace
 
 bool HasTextAttention(const SubLayer& sub) {
-  const at::Tensor& matrix = sub.in[0].weight;
-  return sub.in.size() == 1 && sub.queries == 1 && matrix.is_cpu() &&
-         matrix.scalar_type() == at::kBFloat16;
+  return sub.in.size() == 1 && sub.queries == 1 && HasLoops(sub.in[0].weight);
 }
 
 at::Tensor TextAttention(const SubLayer& sub, const at::Tensor& joined, const TextRows& texts,

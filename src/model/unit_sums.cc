@@ -82,7 +82,7 @@ at::Tensor SumByKernel(const at::Tensor& x, const at::Tensor& by_x, int64_t unit
 at::Tensor SumsOfProducts(const at::Tensor& x, const at::Tensor& by_x, int64_t units,
                           int64_t row_tokens) {
   const int64_t rows = (x.size(1) + row_tokens - 1) / row_tokens;
-  if (x.is_cpu() && x.scalar_type() == at::kBFloat16) {
+  if (HasLoops(x)) {
     at::Tensor sums = at::empty({x.size(0), rows, units}, x.options().dtype(at::kFloat));
     SumInFloat(x.contiguous(), by_x.contiguous(), row_tokens, sums);
     return sums;
